@@ -1,0 +1,31 @@
+// Generated from the proto options by tools/gen.ts. Do not edit.
+
+/** Which permission each RPC needs; a server refuses to start with a method that is not here. */
+export const permissions: Readonly<Record<string, string>> = {
+  "/chom.backup.v1.BackupService/CreateBackup": "backup.create",
+  "/chom.backup.v1.BackupService/RestoreBackup": "backup.restore",
+  "/chom.backup.v1.BackupService/VerifyBackup": "backup.create",
+  "/chom.backup.v1.BackupService/GetBackup": "backup.read",
+  "/chom.backup.v1.BackupService/ListBackups": "backup.read",
+  "/chom.credentials.v1.CredentialsService/RegisterServer": "server.register",
+  "/chom.credentials.v1.CredentialsService/InstallKey": "server.register",
+  "/chom.credentials.v1.CredentialsService/GetServer": "server.read",
+  "/chom.credentials.v1.CredentialsService/ListServers": "server.read",
+  "/chom.credentials.v1.CredentialsService/RotateKey": "key.rotate",
+  "/chom.credentials.v1.SignerService/OpenSession": "service",
+  "/chom.credentials.v1.SignerService/Sign": "service",
+  "/chom.credentials.v1.SignerService/ReportHostKey": "service",
+  "/chom.events.v1.EventsService/Subscribe": "event.read",
+  "/chom.jobs.v1.JobsService/GetJob": "job.read",
+  "/chom.jobs.v1.JobsService/ListJobs": "job.read",
+  "/chom.jobs.v1.JobsService/WatchJob": "job.read",
+  "/chom.jobs.v1.JobsService/CancelJob": "job.cancel",
+  "/chom.provisioning.v1.ProvisioningService/ProvisionSite": "site.provision",
+  "/chom.provisioning.v1.ProvisioningService/DeprovisionSite": "site.deprovision",
+  "/chom.provisioning.v1.ProvisioningService/GetSite": "site.read",
+  "/chom.provisioning.v1.ProvisioningService/ListSites": "site.read",
+  "/chom.ssl.v1.SslService/IssueCertificate": "certificate.issue",
+  "/chom.ssl.v1.SslService/RenewCertificate": "certificate.issue",
+  "/chom.ssl.v1.SslService/GetCertificate": "certificate.read",
+  "/chom.ssl.v1.SslService/ListCertificates": "certificate.read",
+};

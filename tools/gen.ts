@@ -1,0 +1,33 @@
+/** Generates `packages/proto/gen` from `proto/`: messages and services, the descriptor set, the permission table. */
+import { execFileSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
+
+const gen = "packages/proto/gen";
+const permissionOption = "[chom.options.v1.permission]";
+
+type Method = { name: string; options?: Record<string, string> };
+type File = { package?: string; service?: { name: string; method?: Method[] }[] };
+
+const buf = (...args: string[]): string =>
+  execFileSync("node_modules/.bin/buf", args, { encoding: "utf8", maxBuffer: 64 << 20 });
+
+buf("generate");
+buf("build", "-o", `${gen}/chom.binpb`);
+
+const image = JSON.parse(buf("build", "-o", "-#format=json")) as { file: File[] };
+const rows = image.file.flatMap((file) =>
+  (file.service ?? []).flatMap((service) =>
+    (service.method ?? []).map((method) => {
+      const path = `/${file.package}.${service.name}/${method.name}`;
+      const permission = method.options?.[permissionOption];
+      if (!permission) throw new Error(`${path} declares no permission in its proto options`);
+      return `  "${path}": "${permission}",`;
+    }),
+  ),
+);
+writeFileSync(
+  `${gen}/permissions.ts`,
+  `// Generated from the proto options by tools/gen.ts. Do not edit.\n
+/** Which permission each RPC needs; a server refuses to start with a method that is not here. */
+export const permissions: Readonly<Record<string, string>> = {\n${rows.join("\n")}\n};\n`,
+);
