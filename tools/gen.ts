@@ -4,9 +4,16 @@ import { writeFileSync } from "node:fs";
 
 const gen = "packages/proto/gen";
 const permissionOption = "[chom.options.v1.permission]";
+const personalOption = "[chom.options.v1.personal]";
 
 type Method = { name: string; options?: Record<string, string> };
-type File = { package?: string; service?: { name: string; method?: Method[] }[] };
+type Field = { jsonName: string; options?: Record<string, boolean> };
+type Message = { name: string; field?: Field[] };
+type File = {
+  package?: string;
+  service?: { name: string; method?: Method[] }[];
+  messageType?: Message[];
+};
 
 const buf = (...args: string[]): string =>
   execFileSync("node_modules/.bin/buf", args, { encoding: "utf8", maxBuffer: 64 << 20 });
@@ -30,4 +37,19 @@ writeFileSync(
   `// Generated from the proto options by tools/gen.ts. Do not edit.\n
 /** Which permission each RPC needs; a server refuses to start with a method that is not here. */
 export const permissions: Readonly<Record<string, string>> = {\n${rows.join("\n")}\n};\n`,
+);
+
+const personal = image.file.flatMap((file) =>
+  (file.messageType ?? []).flatMap((message) => {
+    const names = (message.field ?? [])
+      .filter((field) => field.options?.[personalOption])
+      .map((field) => JSON.stringify(field.jsonName));
+    return names.length > 0 ? [`  "${file.package}.${message.name}": [${names.join(", ")}],`] : [];
+  }),
+);
+writeFileSync(
+  `${gen}/personal.ts`,
+  `// Generated from the proto options by tools/gen.ts. Do not edit.\n
+/** JSON names of the fields of each message that hold personal data and are sealed before storing. */
+export const personalFields: Readonly<Record<string, readonly string[]>> = {\n${personal.join("\n")}\n};\n`,
 );

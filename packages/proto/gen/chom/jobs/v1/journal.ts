@@ -83,6 +83,7 @@ export interface JobDeferred {
   until: Date | undefined;
   code: string;
   reason: string;
+  events: DecidedEvent[];
 }
 
 /** An attempt began. The sequence of this entry is the attempt's fence. */
@@ -1027,7 +1028,7 @@ export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
 };
 
 function createBaseJobDeferred(): JobDeferred {
-  return { until: undefined, code: "", reason: "" };
+  return { until: undefined, code: "", reason: "", events: [] };
 }
 
 export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = {
@@ -1042,6 +1043,9 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
     }
     if (message.reason !== "") {
       writer.uint32(26).string(message.reason);
+    }
+    for (const v of message.events) {
+      DecidedEvent.encode(v!, writer.uint32(34).fork()).join();
     }
     return writer;
   },
@@ -1083,6 +1087,14 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
             message.reason = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.events.push(DecidedEvent.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1100,6 +1112,7 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
       until: isSet(object.until) ? fromJsonTimestamp(object.until) : undefined,
       code: isSet(object.code) ? globalThis.String(object.code) : "",
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => DecidedEvent.fromJSON(e)) : [],
     };
   },
 
@@ -1114,6 +1127,9 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
     if (message.reason !== "") {
       obj.reason = message.reason;
     }
+    if (message.events?.length) {
+      obj.events = message.events.map((e) => DecidedEvent.toJSON(e));
+    }
     return obj;
   },
 
@@ -1125,6 +1141,7 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
     message.until = object.until ?? undefined;
     message.code = object.code ?? "";
     message.reason = object.reason ?? "";
+    message.events = object.events?.map((e) => DecidedEvent.fromPartial(e)) || [];
     return message;
   },
 };
