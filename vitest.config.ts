@@ -1,0 +1,44 @@
+import { defineConfig } from "vitest/config";
+
+const inline = { server: { deps: { inline: [/drizzle-orm/] } } };
+
+export default defineConfig({
+  test: {
+    maxWorkers: 2,
+    projects: [
+      {
+        test: {
+          ...inline,
+          name: "unit",
+          sequence: { groupOrder: 0 },
+          include: ["{packages,services}/*/src/**/*.test.ts", "tools/**/*.test.ts"],
+          exclude: ["**/*.int.test.ts", "packages/e2e/**", "**/node_modules/**"],
+        },
+      },
+      {
+        test: {
+          ...inline,
+          name: "int",
+          sequence: { groupOrder: 1 },
+          include: ["{packages,services}/*/src/**/*.int.test.ts"],
+          exclude: ["packages/e2e/**", "**/node_modules/**"],
+          testTimeout: 60_000,
+          hookTimeout: 120_000,
+        },
+      },
+      {
+        test: {
+          ...inline,
+          name: "e2e",
+          sequence: { groupOrder: 2 },
+          include: ["packages/e2e/src/**/*.test.ts"],
+          exclude: ["**/node_modules/**"],
+          testTimeout: 240_000,
+          hookTimeout: 300_000,
+          // One stack at a time: the machine under test is small.
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
