@@ -25,21 +25,14 @@ export type Evolve<State, Types extends EventTypes> = {
 };
 
 /** State and input give events; `[]` means nothing to do. Throws `rejected` where the state forbids it. */
-export type Command<State, Input, Event> = (
-  state: State,
-  input: Input,
-) => Event | readonly Event[];
+export type Command<State, Input, Event> = (state: State, input: Input) => Event | readonly Event[];
 
 // biome-ignore lint/suspicious/noExplicitAny: commands of one aggregate differ in their input.
 export type Commands<State, Types extends EventTypes> = Readonly<
   Record<string, Command<State, any, EventOf<Types>>>
 >;
 
-export type Aggregate<
-  State,
-  Types extends EventTypes,
-  Cs extends Commands<State, Types>,
-> = {
+export type Aggregate<State, Types extends EventTypes, Cs extends Commands<State, Types>> = {
   /** Token in the subject `evt.<tenant>.<name>.<id>`: a-z, 0-9 and dash, at most 32. */
   readonly name: string;
   readonly events: Types;
@@ -59,11 +52,7 @@ export type InputOf<A extends AnyAggregate, Name extends keyof A["commands"]> =
 export type StateOf<A extends AnyAggregate> = ReturnType<A["initial"]>;
 
 /** Declares an aggregate; the compiler checks that every event has its evolve and every command gives own events. */
-export const aggregate = <
-  State,
-  Types extends EventTypes,
-  Cs extends Commands<State, Types>,
->(
+export const aggregate = <State, Types extends EventTypes, Cs extends Commands<State, Types>>(
   definition: Aggregate<State, Types, Cs>,
 ): Aggregate<State, Types, Cs> => definition;
 

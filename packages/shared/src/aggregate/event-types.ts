@@ -32,7 +32,9 @@ export type EventOf<Types extends EventTypes> = {
 }[keyof Types & string];
 
 type Made<C extends Codecs> = {
-  readonly [Name in keyof C & string]: C[Name] extends Codec<infer Data> ? EventType<Name, Data> : never;
+  readonly [Name in keyof C & string]: C[Name] extends Codec<infer Data>
+    ? EventType<Name, Data>
+    : never;
 };
 
 /** Event types by name, from generated codecs of the same names. */

@@ -15,7 +15,10 @@ const meta = (index: number): EventMeta => ({
 
 /** Folds the events (one second apart from 2026-01-01) and runs a command on the result. */
 export function given<A extends AnyAggregate>(of: A, ...events: readonly NewEvent[]) {
-  const state = fold(of, events.map((event, index) => ({ ...event, meta: meta(index + 1) })));
+  const state = fold(
+    of,
+    events.map((event, index) => ({ ...event, meta: meta(index + 1) })),
+  );
   return {
     state,
     when: <Name extends keyof A["commands"] & string>(command: Name, input: InputOf<A, Name>) =>

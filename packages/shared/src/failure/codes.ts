@@ -39,7 +39,7 @@ const table: Record<string, CodePolicy> = {
   "tool-missing": { kind: "operator" },
   "protocol-error": { kind: "operator" },
   "output-too-large": { kind: "permanent" },
-  "fenced": { kind: "permanent" },
+  fenced: { kind: "permanent" },
   "lease-lost": { kind: "permanent" },
   "service-down": { kind: "transient" },
   "server-not-ready": { kind: "operator" },
@@ -102,7 +102,7 @@ const table: Record<string, CodePolicy> = {
   "old-key-still-works": { kind: "security" },
   // the engine itself
   "worker-lost": { kind: "permanent" },
-  "unexpected": { kind: "transient" },
+  unexpected: { kind: "transient" },
 };
 
 /** The policy of a code, or undefined when the table does not know it. */

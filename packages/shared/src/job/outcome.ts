@@ -12,5 +12,7 @@ export type Deferred = {
 export type Outcome = Skipped | Deferred;
 
 export const isOutcome = (value: unknown): value is Outcome =>
-  typeof value === "object" && value !== null && "outcome" in value &&
+  typeof value === "object" &&
+  value !== null &&
+  "outcome" in value &&
   (value.outcome === "skipped" || value.outcome === "deferred");

@@ -84,5 +84,9 @@ export type Run<A extends AnyAggregate = AnyAggregate> = {
   /** How far it is, for people; at most one entry a second is kept. */
   progress(percent: number, message: string): void;
   skip(reason: string): Skipped;
-  defer(until: Date | { readonly minutes: number } | { readonly seconds: number }, reason: string, code?: string): Deferred;
+  defer(
+    until: Date | { readonly minutes: number } | { readonly seconds: number },
+    reason: string,
+    code?: string,
+  ): Deferred;
 };

@@ -34,7 +34,10 @@ export type Reactor = {
     Record<
       string,
       // biome-ignore lint/suspicious/noExplicitAny: erased here, checked by `reactor`.
-      (data: any, meta: EventMeta) => Reaction | readonly Reaction[] | Promise<Reaction | readonly Reaction[]>
+      (
+        data: any,
+        meta: EventMeta,
+      ) => Reaction | readonly Reaction[] | Promise<Reaction | readonly Reaction[]>
     >
   >;
 };

@@ -57,7 +57,9 @@ export type App = {
    * Journals the job and puts its work item in the queue; both are stored when it answers. The same id with the
    * same input is the same job; another input is Failure `conflict` "already-exists". `position` is the journal's.
    */
-  dispatch(command: DispatchCommand): Promise<{ jobId: string; position: number; created: boolean }>;
+  dispatch(
+    command: DispatchCommand,
+  ): Promise<{ jobId: string; position: number; created: boolean }>;
   /** Waits at most 2 s until a projection has seen a position; Failure `transient` "read-model-behind" otherwise. */
   seen(projection: string, position: number): Promise<void>;
 };
@@ -79,4 +81,3 @@ export type Cast = {
   /** Closed after everything else has stopped. */
   readonly close?: () => Promise<void>;
 };
-

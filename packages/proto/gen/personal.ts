@@ -1,0 +1,7 @@
+// Generated from the proto options by tools/gen.ts. Do not edit.
+
+/** JSON names of the fields of each message that hold personal data and are sealed before storing. */
+export const personalFields: Readonly<Record<string, readonly string[]>> = {
+  "chom.credentials.v1.RegisterServerRequest": ["address"],
+  "chom.credentials.v1.ServerRegistered": ["address"],
+};
