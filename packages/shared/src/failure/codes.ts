@@ -83,6 +83,7 @@ const table: Record<string, CodePolicy> = {
   "dns-not-pointed": { kind: "transient", wait: { delayMs: 15 * minuteMs } },
   "aaaa-wrong": { kind: "transient", wait: { delayMs: 15 * minuteMs } },
   "caa-forbids": { kind: "transient", wait: { delayMs: 15 * minuteMs } },
+  "dns-unavailable": { kind: "transient", wait: { delayMs: 5 * minuteMs } },
   "proxy-detected": { kind: "transient", wait: { delayMs: 15 * minuteMs } },
   "acme-rate-limited": { kind: "transient", wait: { delayMs: hourMs } },
   "acme-server": { kind: "transient" },

@@ -1,0 +1,52 @@
+/** When a certificate is renewed: by the CA's advice (ARI), else at a fraction of its real lifetime. Pure. */
+import type { RenewalWindow } from "./acme/ari.ts";
+
+export type Lifetime = { readonly notBefore: Date; readonly notAfter: Date };
+
+/** When to renew, and whose idea it was. */
+export type RenewalPlan = { readonly renewAt: Date; readonly basis: "ari" | "lifetime" };
+
+const shortLifeMs = 10 * 24 * 3_600_000;
+const jitterShare = 1 / 50;
+const latestShare = 5 / 6;
+
+const lifeOf = ({ notBefore, notAfter }: Lifetime): number => notAfter.getTime() - notBefore.getTime();
+const at = (lifetime: Lifetime, share: number): Date =>
+  new Date(Math.round(lifetime.notBefore.getTime() + lifeOf(lifetime) * share));
+
+/**
+ * Two thirds into the lifetime, half when it is shorter than 10 days, and up to a fiftieth of the lifetime earlier:
+ * `random` (0 to 1, the same for a site each time) spreads the sites.
+ */
+export function renewalByLifetime(lifetime: Lifetime, random: number): Date {
+  const share = lifeOf(lifetime) < shortLifeMs ? 1 / 2 : 2 / 3;
+  return at(lifetime, share - jitterShare * random);
+}
+
+/**
+ * A uniformly random instant of the CA's window (RFC 9773 section 4.2), given `random` from 0 to 1; never later than
+ * five sixths into the lifetime, whatever the CA says. An instant in the past means: now. Without a window the
+ * lifetime decides.
+ */
+export function planRenewal(
+  lifetime: Lifetime,
+  window: RenewalWindow | null,
+  random: number,
+): RenewalPlan {
+  if (window === null) return { renewAt: renewalByLifetime(lifetime, random), basis: "lifetime" };
+  const width = window.end.getTime() - window.start.getTime();
+  const advised = window.start.getTime() + Math.floor(width * random);
+  const latest = at(lifetime, latestShare).getTime();
+  return { renewAt: new Date(Math.min(advised, latest)), basis: "ari" };
+}
+
+/** What share of its lifetime a certificate still has, from 1 to 0. Alerts rise at 1/3, 1/6 and 1/12. */
+export function lifeLeft(lifetime: Lifetime, now: Date): number {
+  const left = (lifetime.notAfter.getTime() - now.getTime()) / lifeOf(lifetime);
+  return Math.min(1, Math.max(0, left));
+}
+
+/** A number from 0 (inclusive) to 1 (exclusive) that is the same for the same id (its 26 base32 characters or any text). */
+export function steadyRandom(digest: Uint8Array): number {
+  return new DataView(digest.buffer, digest.byteOffset, 4).getUint32(0) / 2 ** 32;
+}
