@@ -85,7 +85,10 @@ export async function dnsPointsAt(question: DnsQuestion, dns: NameServers): Prom
     return caaIdentities.length === 0 ? { ok: true } : await caaAllows(domain, caaIdentities, dns);
   } catch (error) {
     const { code, message } = error as { code?: string; message: string };
-    return no("dns-unavailable", `the name servers of ${domain} gave no answer (${code ?? message})`);
+    return no(
+      "dns-unavailable",
+      `the name servers of ${domain} gave no answer (${code ?? message})`,
+    );
   }
 }
 
@@ -118,14 +121,21 @@ function judgeCaa(
   if (strange) return no("caa-forbids", `${name} has a critical CAA record that no CA understands`);
   const issue = records.map((record) => record.issue).filter((value) => value !== undefined);
   if (issue.length === 0 || issue.some((value) => permits(value, identities))) return { ok: true };
-  const allowed = issue.map((value) => `"${value}"`).slice(0, maxShown).join(", ");
-  return no("caa-forbids", `CAA records of ${name} allow ${allowed}, not ${identities.join(" or ")}`);
+  const allowed = issue
+    .map((value) => `"${value}"`)
+    .slice(0, maxShown)
+    .join(", ");
+  return no(
+    "caa-forbids",
+    `CAA records of ${name} allow ${allowed}, not ${identities.join(" or ")}`,
+  );
 }
 
 /** `ca.example; validationmethods=http-01,dns-01`: the parameters of RFC 8657 count too. */
 function permits(value: string, identities: readonly string[]): boolean {
   const [issuer, ...parameters] = value.split(";").map((part) => part.trim());
-  if (!identities.some((identity) => identity.toLowerCase() === issuer?.toLowerCase())) return false;
+  if (!identities.some((identity) => identity.toLowerCase() === issuer?.toLowerCase()))
+    return false;
   const methods = parameters.find((part) => part.toLowerCase().startsWith("validationmethods="));
   return methods === undefined || methods.split("=")[1]?.split(",").includes("http-01") === true;
 }

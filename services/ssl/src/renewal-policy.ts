@@ -10,7 +10,8 @@ const shortLifeMs = 10 * 24 * 3_600_000;
 const jitterShare = 1 / 50;
 const latestShare = 5 / 6;
 
-const lifeOf = ({ notBefore, notAfter }: Lifetime): number => notAfter.getTime() - notBefore.getTime();
+const lifeOf = ({ notBefore, notAfter }: Lifetime): number =>
+  notAfter.getTime() - notBefore.getTime();
 const at = (lifetime: Lifetime, share: number): Date =>
   new Date(Math.round(lifetime.notBefore.getTime() + lifeOf(lifetime) * share));
 

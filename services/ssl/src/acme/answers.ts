@@ -33,7 +33,12 @@ export type Order = {
 };
 
 const authorizationStatuses = [
-  "pending", "valid", "invalid", "deactivated", "expired", "revoked",
+  "pending",
+  "valid",
+  "invalid",
+  "deactivated",
+  "expired",
+  "revoked",
 ] as const;
 export type AuthorizationStatus = (typeof authorizationStatuses)[number];
 
@@ -72,13 +77,18 @@ const object = (value: unknown, what: string): Json => {
   return value as Json;
 };
 const list = (value: unknown, what: string): readonly unknown[] => {
-  if (!Array.isArray(value) || value.length > maxNames) throw broken(`${what} is no list of at most ${maxNames}`);
+  if (!Array.isArray(value) || value.length > maxNames)
+    throw broken(`${what} is no list of at most ${maxNames}`);
   return value;
 };
 const strings = (value: unknown): string[] =>
   Array.isArray(value) ? value.filter((item) => typeof item === "string").slice(0, maxNames) : [];
 
-function oneOf<Status extends string>(value: unknown, known: readonly Status[], what: string): Status {
+function oneOf<Status extends string>(
+  value: unknown,
+  known: readonly Status[],
+  what: string,
+): Status {
   const found = known.find((status) => status === value);
   if (found === undefined) throw broken(`${what} has the status ${JSON.stringify(value)}`);
   return found;
@@ -99,14 +109,17 @@ export function ownUrl(value: unknown, origin: string, what: string): string {
 /** Reads a directory (section 7.1.1). */
 export function readDirectory(json: unknown, origin: string): Directory {
   const found = object(json, "the directory");
-  const meta = typeof found["meta"] === "object" && found["meta"] !== null ? (found["meta"] as Json) : {};
+  const meta =
+    typeof found["meta"] === "object" && found["meta"] !== null ? (found["meta"] as Json) : {};
   const profiles = meta["profiles"];
   return {
     newNonce: ownUrl(found["newNonce"], origin, "newNonce"),
     newAccount: ownUrl(found["newAccount"], origin, "newAccount"),
     newOrder: ownUrl(found["newOrder"], origin, "newOrder"),
     renewalInfo:
-      found["renewalInfo"] === undefined ? null : ownUrl(found["renewalInfo"], origin, "renewalInfo"),
+      found["renewalInfo"] === undefined
+        ? null
+        : ownUrl(found["renewalInfo"], origin, "renewalInfo"),
     caaIdentities: strings(meta["caaIdentities"]),
     profiles: typeof profiles === "object" && profiles !== null ? Object.keys(profiles) : [],
   };
@@ -135,8 +148,11 @@ export function readOrder(
     authorizationUrls: authorizations.map((url) => ownUrl(url, at.origin, "an authorisation")),
     finalizeUrl: ownUrl(found["finalize"], at.origin, "finalize"),
     certificateUrl:
-      certificate === undefined ? null : ownUrl(certificate, at.origin, "the certificate's address"),
-    expires: typeof expires === "string" && !Number.isNaN(Date.parse(expires)) ? new Date(expires) : null,
+      certificate === undefined
+        ? null
+        : ownUrl(certificate, at.origin, "the certificate's address"),
+    expires:
+      typeof expires === "string" && !Number.isNaN(Date.parse(expires)) ? new Date(expires) : null,
     error: error === undefined || error === null ? null : readProblem(error, 0),
     retryAfterMs: at.retryAfterMs,
   };

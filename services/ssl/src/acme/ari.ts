@@ -31,7 +31,8 @@ export function ariId(certificate: X509Certificate): string {
   const list = extensions && only(extensions.content, tags.sequence);
   const value = list && extensionValue(list.content, authorityKeyIdentifier);
   const key =
-    value && elements(only(value, tags.sequence).content).find(({ tag }) => tag === keyIdentifierTag);
+    value &&
+    elements(only(value, tags.sequence).content).find(({ tag }) => tag === keyIdentifierTag);
   if (!serial || !key) {
     throw failureOf("acme-malformed", "the certificate names no key of its issuer");
   }

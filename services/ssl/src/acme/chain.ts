@@ -31,7 +31,8 @@ const maxChainLength = 10;
 const skewMs = 60 * 60_000;
 const pemBlock = /-----BEGIN CERTIFICATE-----\s[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 
-const mismatch = (why: string) => failureOf("cert-mismatch", `the CA's certificate is not used: ${why}`);
+const mismatch = (why: string) =>
+  failureOf("cert-mismatch", `the CA's certificate is not used: ${why}`);
 
 /** Reads a chain and compares it with what was asked for. Fails with `cert-mismatch`, and then it is never installed. */
 export function inspectChain(pem: string, { names, publicKey, now }: Expected): CertificateFacts {

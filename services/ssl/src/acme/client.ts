@@ -18,7 +18,7 @@ import { canonicalName, isSameNames } from "./csr.ts";
 import { acmeHttp, originOf } from "./http.ts";
 import { accountKey } from "./jws.ts";
 import { problemOf } from "./problem.ts";
-import { acmeSession, jsonOf } from "./session.ts";
+import { acmeSession, jsonOf, type Session } from "./session.ts";
 
 export type AcmeSettings = {
   /** https; http only on this machine. Every URL the CA gives must have its origin. */
@@ -71,6 +71,30 @@ const defaultTimeoutMs = 15_000;
 const maxNames = 100;
 const chainType = "application/pem-certificate-chain";
 
+/** The reads of a client and the one write that needs no order. */
+function reader(session: Session, origin: string) {
+  const read = async (url: string, signal: AbortSignal) => {
+    const answer = await session.post(url, undefined, signal);
+    return { json: jsonOf(answer), at: { url, origin, retryAfterMs: answer.retryAfterMs } };
+  };
+  return {
+    async orderStatus(url: string, signal: AbortSignal): Promise<Order> {
+      const { json, at } = await read(url, signal);
+      return readOrder(json, at);
+    },
+    async authorization(url: string, signal: AbortSignal): Promise<Authorization> {
+      const { json, at } = await read(url, signal);
+      return readAuthorization(json, at);
+    },
+    async placeOrder(order: NewOrder, signal: AbortSignal): Promise<Order> {
+      const { newOrder } = await session.directory(signal);
+      const answer = await session.post(newOrder, orderPayload(order), signal);
+      const url = ownUrl(answer.header("location"), origin, "the order's address");
+      return readOrder(jsonOf(answer), { url, origin, retryAfterMs: answer.retryAfterMs });
+    },
+  };
+}
+
 /** Makes a client; nothing is sent yet. Fails with `invalid-config` or `acme-account`. */
 export function acmeClient(settings: AcmeSettings): AcmeClient {
   const { directoryUrl, trustedRoots, contact = [], timeoutMs = defaultTimeoutMs } = settings;
@@ -80,25 +104,7 @@ export function acmeClient(settings: AcmeSettings): AcmeClient {
   const http = acmeHttp({ timeoutMs, now, ...(trustedRoots ? { trustedRoots } : {}) });
   const session = acmeSession({ directoryUrl, origin, http, key, contact });
 
-  const read = async (url: string, signal: AbortSignal) => {
-    const answer = await session.post(url, undefined, signal);
-    return { json: jsonOf(answer), at: { url, origin, retryAfterMs: answer.retryAfterMs } };
-  };
-  const orderStatus = async (url: string, signal: AbortSignal): Promise<Order> => {
-    const { json, at } = await read(url, signal);
-    return readOrder(json, at);
-  };
-  const authorization = async (url: string, signal: AbortSignal): Promise<Authorization> => {
-    const { json, at } = await read(url, signal);
-    return readAuthorization(json, at);
-  };
-  const placeOrder = async (order: NewOrder, signal: AbortSignal): Promise<Order> => {
-    const { newOrder } = await session.directory(signal);
-    const answer = await session.post(newOrder, orderPayload(order), signal);
-    const url = ownUrl(answer.header("location"), origin, "the order's address");
-    return readOrder(jsonOf(answer), { url, origin, retryAfterMs: answer.retryAfterMs });
-  };
-
+  const { orderStatus, authorization, placeOrder } = reader(session, origin);
   return {
     directory: session.directory,
     account: session.account,
@@ -130,7 +136,11 @@ export function acmeClient(settings: AcmeSettings): AcmeClient {
     async finalize(order, csrDer, signal) {
       const payload = { csr: csrDer.toString("base64url") };
       const answer = await session.post(order.finalizeUrl, payload, signal);
-      return readOrder(jsonOf(answer), { url: order.url, origin, retryAfterMs: answer.retryAfterMs });
+      return readOrder(jsonOf(answer), {
+        url: order.url,
+        origin,
+        retryAfterMs: answer.retryAfterMs,
+      });
     },
     async download(order, signal) {
       if (order.certificateUrl === null) {
@@ -151,10 +161,16 @@ export function acmeClient(settings: AcmeSettings): AcmeClient {
 
 function orderPayload({ names, profile, replaces }: NewOrder) {
   if (names.length === 0 || names.length > maxNames) {
-    throw failureOf("acme-malformed", `a certificate has 1 to ${maxNames} names, not ${names.length}`);
+    throw failureOf(
+      "acme-malformed",
+      `a certificate has 1 to ${maxNames} names, not ${names.length}`,
+    );
   }
   return {
-    identifiers: names.map((name) => ({ type: isIP(name) === 0 ? "dns" : "ip", value: canonicalName(name) })),
+    identifiers: names.map((name) => ({
+      type: isIP(name) === 0 ? "dns" : "ip",
+      value: canonicalName(name),
+    })),
     ...(profile ? { profile } : {}),
     ...(replaces ? { replaces } : {}),
   };

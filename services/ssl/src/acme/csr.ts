@@ -14,7 +14,8 @@ export type CertificateRequest = {
 const maxPemChars = 32_768;
 const extensionRequest = "2a864886f70d01090e"; // 1.2.840.113549.1.9.14
 const subjectAltName = "551d11"; // 2.5.29.17
-const ecdsaWithSha256 = "2a8648ce3d040302"; // 1.2.840.10045.4.3.2
+// SEQUENCE of the OBJECT IDENTIFIER 1.2.840.10045.4.3.2, without parameters (RFC 5758 section 3.2).
+const ecdsaWithSha256 = "300a06082a8648ce3d040302";
 const attributesTag = 0xa0;
 
 /**
@@ -28,21 +29,26 @@ export function readCsr(pem: string): CertificateRequest {
   const [, , spki, ...rest] = elements(info.content);
   if (!spki) throw bad("it has no key");
   const publicKey = readPublicKey(spki.bytes);
-  const oid = elements(algorithm.content)[0]?.content.toString("hex");
-  if (oid !== ecdsaWithSha256 || publicKey.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
+  const isEcdsa = algorithm.bytes.toString("hex") === ecdsaWithSha256;
+  if (!isEcdsa || publicKey.asymmetricKeyDetails?.namedCurve !== "prime256v1") {
     throw bad("its key is not EC P-256, signed with SHA-256");
   }
-  // The first byte of a BIT STRING says how many bits of the last byte are unused.
+  // The first byte of a BIT STRING says how many bits of the last byte are unused: none here.
+  const isWhole = signature.tag === tags.bitString && signature.content[0] === 0;
   const signed = signature.content.subarray(1);
-  if (!verify("sha256", info.bytes, publicKey, signed)) throw bad("its signature is wrong");
+  if (!isWhole || !verify("sha256", info.bytes, publicKey, signed)) {
+    throw bad("its signature is wrong");
+  }
   const attributes = rest.find(({ tag }) => tag === attributesTag);
   return { der, publicKey, names: attributes ? namesOf(attributes.content) : [] };
 }
 
-const bad = (why: string) => failureOf("acme-malformed", `the certificate request is not usable: ${why}`);
+const bad = (why: string) =>
+  failureOf("acme-malformed", `the certificate request is not usable: ${why}`);
 
 function decodePem(pem: string): Buffer {
-  const body = /^-----BEGIN CERTIFICATE REQUEST-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE REQUEST-----\s*$/;
+  const body =
+    /^-----BEGIN CERTIFICATE REQUEST-----\s([A-Za-z0-9+/=\s]+)-----END CERTIFICATE REQUEST-----\s*$/;
   const found = pem.length <= maxPemChars ? body.exec(pem.trim()) : null;
   if (!found?.[1]) throw bad("it is not one PEM block");
   return Buffer.from(found[1], "base64");

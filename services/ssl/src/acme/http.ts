@@ -43,7 +43,10 @@ export function originOf(directoryUrl: string): string {
   if (url?.protocol === "https:" || (url?.protocol === "http:" && isLoopback(url.hostname))) {
     return url.origin;
   }
-  throw failureOf("invalid-config", `the ACME directory ${printable(directoryUrl, 200)} must be an https URL`);
+  throw failureOf(
+    "invalid-config",
+    `the ACME directory ${printable(directoryUrl, 200)} must be an https URL`,
+  );
 }
 
 /** A connection pool for one CA; `close` ends idle connections. */
@@ -58,7 +61,7 @@ export function acmeHttp({ trustedRoots, timeoutMs, now }: HttpSettings): Http {
       const isSecure = url.startsWith("https:");
       const headers = {
         "user-agent": userAgent,
-        "accept": accept ?? "application/json",
+        accept: accept ?? "application/json",
         ...(body === undefined
           ? {}
           : { "content-type": "application/jose+json", "content-length": Buffer.byteLength(body) }),
@@ -107,7 +110,10 @@ async function readAnswer(response: IncomingMessage, now: Date): Promise<Answer>
 }
 
 function unreachable(url: string, cause: unknown) {
-  const why = cause instanceof Error ? `${(cause as { code?: string }).code ?? ""} ${cause.message}` : String(cause);
+  const why =
+    cause instanceof Error
+      ? `${(cause as { code?: string }).code ?? ""} ${cause.message}`
+      : String(cause);
   return failureOf("acme-unreachable", `${new URL(url).origin}: ${printable(why.trim(), 300)}`, {
     cause,
   });

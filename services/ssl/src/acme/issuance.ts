@@ -29,9 +29,13 @@ async function poll<T extends { retryAfterMs: number | undefined }>(
     if (isDone(found)) return found;
     const nextMs = Math.max(pauseMs, found.retryAfterMs ?? 0);
     if (waitedMs + nextMs > patienceMs) {
-      throw failureOf("acme-server", `${what} is not done after ${Math.round(waitedMs / 1_000)} s`, {
-        ...(found.retryAfterMs === undefined ? {} : { retryAfterMs: found.retryAfterMs }),
-      });
+      throw failureOf(
+        "acme-server",
+        `${what} is not done after ${Math.round(waitedMs / 1_000)} s`,
+        {
+          ...(found.retryAfterMs === undefined ? {} : { retryAfterMs: found.retryAfterMs }),
+        },
+      );
     }
     await wait(Math.min(nextMs, longestPauseMs), signal);
     waitedMs += Math.min(nextMs, longestPauseMs);
@@ -41,7 +45,10 @@ async function poll<T extends { retryAfterMs: number | undefined }>(
 /** Why an authorisation or its challenge became invalid, as the Failure to throw. */
 function whyInvalid({ name, status, http01 }: Authorization) {
   if (http01?.error) return problemFailure(http01.error, "validation");
-  return failureOf("acme-unauthorized", `the CA says that the authorisation of ${name} is ${status}`);
+  return failureOf(
+    "acme-unauthorized",
+    `the CA says that the authorisation of ${name} is ${status}`,
+  );
 }
 
 /** Polls until the authorisation is valid. Throws `acme-unauthorized`, `acme-connection`, `acme-dns`, `caa-forbids`, `acme-server`. */
@@ -82,7 +89,12 @@ export async function obtainChain(
   const open = await poll("the order", look, ({ status }) => status !== "pending", polling);
   let order = open.status === "ready" ? await ca.finalize(open, csrDer, signal) : open;
   if (order.status === "processing" || order.status === "ready") {
-    order = await poll("the issuance", look, ({ status }) => status !== "processing" && status !== "ready", polling);
+    order = await poll(
+      "the issuance",
+      look,
+      ({ status }) => status !== "processing" && status !== "ready",
+      polling,
+    );
   }
   if (order.status !== "valid") throw orderFailure(order);
   return ca.download(order, signal);

@@ -13,7 +13,12 @@ import { Secret } from "@chom/shared/secrets/secret";
 
 /** The account's key: the private half inside a closure, the public half as a JWK. */
 export type AccountKey = {
-  readonly jwk: { readonly crv: "P-256"; readonly kty: "EC"; readonly x: string; readonly y: string };
+  readonly jwk: {
+    readonly crv: "P-256";
+    readonly kty: "EC";
+    readonly x: string;
+    readonly y: string;
+  };
   /** RFC 7638, base64url of SHA-256. */
   readonly thumbprint: string;
   /** Flattened JWS. `payload` undefined makes a POST-as-GET. */
@@ -70,6 +75,9 @@ function readKey(secret: Secret): KeyObject {
       : createPrivateKey(revealed);
   } catch {
     // The error of the parser is not kept: it might quote the key.
-    throw failureOf("acme-account", "the account key cannot be read: it must be a P-256 key, PEM or JWK");
+    throw failureOf(
+      "acme-account",
+      "the account key cannot be read: it must be a P-256 key, PEM or JWK",
+    );
   }
 }

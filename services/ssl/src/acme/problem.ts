@@ -47,9 +47,8 @@ const codes: Readonly<Record<string, string>> = {
 /** Text of a stranger made safe to print: control and direction characters escaped, cut at `limit` characters. */
 export function printable(text: string, limit: number): string {
   const shown = text.replace(
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be printed.
-    /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`,
   );
   return shown.length <= limit ? shown : `${shown.slice(0, limit - 1)}…`;
 }
@@ -80,7 +79,9 @@ export function readProblem(json: unknown, status: number): Problem {
 
 /** What ends soonest decides a compound problem: a reason that waiting cannot mend beats one that it can. */
 function codeOfCompound(problem: Problem, place: ProblemPlace): string | undefined {
-  const found = problem.subproblems.map(({ type }) => codeOfType(type, place)).filter((code) => code !== undefined);
+  const found = problem.subproblems
+    .map(({ type }) => codeOfType(type, place))
+    .filter((code) => code !== undefined);
   const rank = (code: string) => {
     const policy = policyOf(code);
     return policy?.wait ? 2 : policy?.kind === "transient" ? 1 : 0;
@@ -131,9 +132,7 @@ export function problemOf(failure: Failure): Problem | undefined {
 /** Retry-After as milliseconds from now: seconds or an HTTP date (RFC 9110 10.2.3); 30 days at most, undefined if it is neither. */
 export function readRetryAfter(value: string | undefined, now: Date): number | undefined {
   if (value === undefined || value.length > 64) return undefined;
-  const at = /^\d+$/.test(value.trim())
-    ? now.getTime() + Number(value) * 1_000
-    : Date.parse(value);
+  const at = /^\d+$/.test(value.trim()) ? now.getTime() + Number(value) * 1_000 : Date.parse(value);
   if (Number.isNaN(at)) return undefined;
   return Math.min(Math.max(0, at - now.getTime()), maxRetryAfterMs);
 }

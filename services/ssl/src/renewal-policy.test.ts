@@ -1,0 +1,88 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { lifeLeft, planRenewal, renewalByLifetime, steadyRandom } from "./renewal-policy.ts";
+
+const dayMs = 86_400_000;
+const start = new Date("2026-11-01T00:00:00Z");
+const life = (days: number) => ({
+  notBefore: start,
+  notAfter: new Date(start.getTime() + days * dayMs),
+});
+const days = (date: Date): number => (date.getTime() - start.getTime()) / dayMs;
+
+const anyLife = fc.integer({ min: 1, max: 400 * 24 }).map((hours) => life(hours / 24));
+const anyRandom = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
+const anyWindow = fc
+  .record({ from: fc.integer({ min: -400, max: 800 }), width: fc.integer({ min: 1, max: 400 }) })
+  .map(({ from, width }) => ({
+    start: new Date(start.getTime() + from * dayMs),
+    end: new Date(start.getTime() + (from + width) * dayMs),
+  }));
+
+test("a 90-day certificate is renewed at two thirds, a 6-day one at half", () => {
+  expect(days(renewalByLifetime(life(90), 0))).toBe(60);
+  expect(days(renewalByLifetime(life(6), 0))).toBe(3);
+  expect(days(renewalByLifetime(life(64), 0))).toBeCloseTo(42.667, 2);
+});
+
+test("the lifetime's renewal lies in the last fiftieth before its share, whatever the lifetime", () => {
+  fc.assert(
+    fc.property(anyLife, anyRandom, (lifetime, random) => {
+      const whole = lifetime.notAfter.getTime() - lifetime.notBefore.getTime();
+      const share = whole < 10 * dayMs ? 1 / 2 : 2 / 3;
+      const at = (renewalByLifetime(lifetime, random).getTime() - start.getTime()) / whole;
+      expect(at).toBeLessThanOrEqual(share + 1e-6);
+      expect(at).toBeGreaterThanOrEqual(share - 1 / 50 - 1e-6);
+    }),
+  );
+});
+
+test("the CA's window decides, inside the window and never past five sixths of the lifetime", () => {
+  fc.assert(
+    fc.property(anyLife, anyWindow, anyRandom, (lifetime, window, random) => {
+      const { renewAt, basis } = planRenewal(lifetime, window, random);
+      const whole = lifetime.notAfter.getTime() - lifetime.notBefore.getTime();
+      const latest = lifetime.notBefore.getTime() + Math.round((whole * 5) / 6);
+      expect(basis).toBe("ari");
+      expect(renewAt.getTime()).toBeLessThanOrEqual(latest);
+      expect(renewAt.getTime()).toBeLessThanOrEqual(window.end.getTime());
+      if (window.start.getTime() <= latest) {
+        expect(renewAt.getTime()).toBeGreaterThanOrEqual(window.start.getTime());
+      }
+    }),
+  );
+});
+
+test("instants are spread evenly over the window", () => {
+  const window = {
+    start: new Date(start.getTime() + 10 * dayMs),
+    end: new Date(start.getTime() + 20 * dayMs),
+  };
+  const found = [0, 0.25, 0.5, 0.75].map((random) =>
+    days(planRenewal(life(90), window, random).renewAt),
+  );
+  expect(found).toEqual([10, 12.5, 15, 17.5]);
+});
+
+test("without a window the lifetime decides", () => {
+  expect(planRenewal(life(90), null, 0)).toMatchObject({ basis: "lifetime" });
+  expect(days(planRenewal(life(90), null, 0).renewAt)).toBe(60);
+});
+
+test("what is left of a lifetime goes from 1 to 0 and stays there", () => {
+  const found = [-5, 0, 45, 90, 99].map((day) =>
+    lifeLeft(life(90), new Date(start.getTime() + day * dayMs)),
+  );
+  expect(found).toEqual([1, 1, 0.5, 0, 0]);
+});
+
+test("a digest gives a number from 0 to 1, always the same", () => {
+  fc.assert(
+    fc.property(fc.uint8Array({ minLength: 4, maxLength: 32 }), (digest) => {
+      const number = steadyRandom(digest);
+      expect(number).toBeGreaterThanOrEqual(0);
+      expect(number).toBeLessThan(1);
+      expect(steadyRandom(digest.slice())).toBe(number);
+    }),
+  );
+});
