@@ -58,6 +58,8 @@ const table: Record<string, CodePolicy> = {
   "repo-auth": { kind: "operator" },
   "bucket-missing": { kind: "operator" },
   "key-missing": { kind: "operator" },
+  "object-exists": { kind: "permanent" },
+  "object-missing": { kind: "permanent" },
   "checksum-mismatch": { kind: "permanent" },
   "manifest-invalid": { kind: "permanent" },
   "foreign-manifest": { kind: "security" },
@@ -101,6 +103,14 @@ const table: Record<string, CodePolicy> = {
   "old-key-in-use": { kind: "transient", wait: { delayMs: hourMs } },
   "lockout-risk": { kind: "operator" },
   "old-key-still-works": { kind: "security" },
+  // the event log
+  "log-unavailable": { kind: "transient" },
+  "log-forbidden": { kind: "operator" },
+  "entry-too-large": { kind: "permanent" },
+  "entry-undecodable": { kind: "permanent" },
+  "topology-mismatch": { kind: "operator" },
+  "checkpoint-mismatch": { kind: "operator" },
+  "read-model-behind": { kind: "transient" },
   // the engine itself
   "worker-lost": { kind: "permanent" },
   unexpected: { kind: "transient" },
