@@ -1,0 +1,146 @@
+/** Child processes that never outlive us: own process group, the end of their log kept, killed with this process. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { accessSync, appendFileSync, constants } from "node:fs";
+import { delimiter, join } from "node:path";
+import { failureOf } from "@chom/shared/failure/failure";
+import { atLast } from "./on-exit.ts";
+
+const logTailChars = 16_384;
+
+export type ChildOptions = {
+  cwd?: string;
+  env?: Record<string, string>;
+  uid?: number;
+  gid?: number;
+  /** Everything it writes is appended to this file too; default none. */
+  logFile?: string;
+};
+
+export type Child = {
+  pid: number;
+  /** The end of what it wrote to standard output and error, at most 16 Ki characters. */
+  log: () => string;
+  isRunning: () => boolean;
+  /** Settles when the process has ended; never rejects. */
+  ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  /** Asks with `signal` (SIGTERM), kills the whole group after `graceMs` (5 s). Idempotent. */
+  stop: (options?: { signal?: NodeJS.Signals; graceMs?: number }) => Promise<void>;
+  /** Kills the whole group at once (SIGKILL) and waits for the end. */
+  kill: () => Promise<void>;
+};
+
+/** True when a process with this pid exists, whoever owns it. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+/** The path of a program in PATH or the system folders (which a user's PATH often lacks), or null. */
+export function findProgram(name: string): string | null {
+  const folders = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/sbin", "/sbin"];
+  for (const folder of folders.filter((f) => f !== "")) {
+    try {
+      accessSync(join(folder, name), constants.X_OK);
+      return join(folder, name);
+    } catch {
+      // Not here: look on.
+    }
+  }
+  return null;
+}
+
+/**
+ * Starts a program in its own process group, with nothing to read. On Linux the kernel kills it when this
+ * process dies in any way; elsewhere only when this process gets to exit handlers.
+ */
+export function startChild(
+  command: string,
+  args: readonly string[],
+  options: ChildOptions = {},
+): Child {
+  const [program, argv] = dyingWithUs(command, args);
+  const child = spawn(program, argv, {
+    ...options,
+    env: { ...process.env, ...options.env },
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const log = keepTail(child, options.logFile);
+  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((done) => {
+    child.once("exit", (code, signal) => done({ code, signal }));
+    child.once("error", (error) => {
+      log.add(error.message);
+      done({ code: null, signal: null });
+    });
+  });
+  const pid = child.pid;
+  if (pid === undefined) {
+    throw failureOf("tool-missing", `cannot start ${command}: is it there, and may it be run?`);
+  }
+  const isRunning = () => child.exitCode === null && child.signalCode === null;
+  const forget = atLast(() => signalGroup(pid, "SIGKILL"));
+  void ended.then(forget);
+  const kill = async () => {
+    if (isRunning()) signalGroup(pid, "SIGKILL");
+    await ended;
+  };
+  const stop: Child["stop"] = async ({ signal = "SIGTERM", graceMs = 5_000 } = {}) => {
+    if (isRunning()) signalGroup(pid, signal);
+    const timer = setTimeout(() => signalGroup(pid, "SIGKILL"), graceMs);
+    await ended;
+    clearTimeout(timer);
+  };
+  return { pid, log: log.read, isRunning, ended, stop, kill };
+}
+
+function dyingWithUs(command: string, args: readonly string[]): [string, string[]] {
+  const setpriv = process.platform === "linux" ? findProgram("setpriv") : null;
+  return setpriv
+    ? [setpriv, ["--pdeathsig", "KILL", "--", command, ...args]]
+    : [command, [...args]];
+}
+
+function signalGroup(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // Gone already.
+  }
+}
+
+function keepTail(
+  child: ChildProcess,
+  logFile: string | undefined,
+): { read: () => string; add: (text: string) => void } {
+  let tail = "";
+  const add = (text: string) => {
+    tail = (tail + text).slice(-logTailChars);
+    if (logFile) appendFileSync(logFile, text, { mode: 0o600 });
+  };
+  child.stdout?.setEncoding("utf8").on("data", add);
+  child.stderr?.setEncoding("utf8").on("data", add);
+  return { read: () => tail, add };
+}
+
+/** Polls `ready` every 10 ms until it is true; fails with the end of the log when the child ends or `timeoutMs` pass. */
+export async function waitUntilReady(
+  what: string,
+  child: Child,
+  ready: () => boolean | Promise<boolean>,
+  timeoutMs = 20_000,
+): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await ready())) {
+    if (!child.isRunning() || Date.now() > deadline) {
+      const why = child.isRunning()
+        ? `was not ready within ${timeoutMs} ms`
+        : "ended while starting";
+      throw failureOf("service-down", `${what} ${why}: ${child.log().trim().slice(-800)}`);
+    }
+    await new Promise((done) => setTimeout(done, 10));
+  }
+}
