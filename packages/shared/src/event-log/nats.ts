@@ -1,0 +1,249 @@
+/** The one place that speaks to the broker's client library: connecting, asking, and the JetStream API raw. */
+import { readFileSync } from "node:fs";
+import {
+  connect,
+  createInbox,
+  headers as newHeaders,
+  type Msg,
+  type NatsConnection,
+  NoRespondersError,
+  nkeyAuthenticator,
+  TimeoutError,
+} from "@nats-io/transport-node";
+import { failureOf, transient } from "../failure/failure.ts";
+import type { Secret } from "../secrets/secret.ts";
+
+/** A connection that knows where its user may listen. */
+export type Nats = NatsConnection & { readonly inboxPrefix: string };
+
+export type NatsOptions = {
+  readonly servers: string | readonly string[];
+  /** Shown in the broker's connection list. */
+  readonly name: string;
+  /** nkey seed of the user; left out only against a broker without users. */
+  readonly seed?: Secret | undefined;
+  /** Prefix that the user may listen on, `_INBOX_<user>`. */
+  readonly inboxPrefix?: string;
+  /** With it the connection is TLS and the broker must show a certificate of this CA. */
+  readonly caFile?: string | undefined;
+};
+
+/** Connects and keeps reconnecting for ever. Fails with `log-unavailable` when nobody answers at first. */
+export async function connectNats(options: NatsOptions): Promise<Nats> {
+  const { servers, name, seed, inboxPrefix = "_INBOX", caFile } = options;
+  try {
+    const connection = await connect({
+      servers: typeof servers === "string" ? servers : [...servers],
+      name,
+      timeout: 5_000,
+      maxReconnectAttempts: -1,
+      reconnectTimeWait: 250,
+      // A half-open connection is noticed after two of these.
+      pingInterval: 10_000,
+      maxPingOut: 2,
+      inboxPrefix,
+      ...(seed
+        ? { authenticator: nkeyAuthenticator(new TextEncoder().encode(seed.reveal().trim())) }
+        : {}),
+      ...(caFile ? { tls: { ca: readFileSync(caFile, "utf8") } } : {}),
+    });
+    return Object.assign(connection, { inboxPrefix });
+  } catch (error) {
+    throw transient("log-unavailable", "the broker does not answer", { cause: error });
+  }
+}
+
+/** An error that the JetStream API answered. `code` is its `err_code`, like 10071. */
+export type ApiFault = { readonly code: number; readonly description: string };
+
+/** Either what was asked for or the API's error; throws `log-unavailable` when there is no answer in time. */
+export type Answer<T> = { readonly ok: T } | { readonly fault: ApiFault };
+
+const timeoutMsDefault = 5_000;
+
+/** One request; throws `log-unavailable` on timeouts, missing responders and lost connections. */
+export async function ask(
+  nats: Nats,
+  subject: string,
+  body: string | Uint8Array = "",
+  options: { headers?: Readonly<Record<string, string>>; timeoutMs?: number } = {},
+): Promise<Msg> {
+  try {
+    return await nats.request(subject, body, {
+      timeout: options.timeoutMs ?? timeoutMsDefault,
+      ...(options.headers ? { headers: headersOf(options.headers) } : {}),
+    });
+  } catch (error) {
+    throw unavailable(error, subject);
+  }
+}
+
+function unavailable(error: unknown, subject: string): Error {
+  const silent = error instanceof TimeoutError || error instanceof NoRespondersError;
+  const denied = error instanceof Error && /permissions violation/i.test(String(error));
+  if (denied) return failureOf("log-forbidden", `the broker forbids ${subject}`, { cause: error });
+  const why = silent ? "does not answer" : "failed";
+  return transient("log-unavailable", `the broker ${why} on ${subject}`, { cause: error });
+}
+
+/** Calls `$JS.API.<verb>`. */
+export async function api<T>(
+  nats: Nats,
+  verb: string,
+  body?: unknown,
+  timeoutMs?: number,
+): Promise<Answer<T>> {
+  const text = body === undefined ? "" : JSON.stringify(body);
+  const reply = await ask(nats, `$JS.API.${verb}`, text, timeoutMs ? { timeoutMs } : {});
+  return answerOf<T>(reply);
+}
+
+/** Publishes into a stream and waits for its acknowledgement. */
+export async function publish(
+  nats: Nats,
+  subject: string,
+  body: string,
+  options: { headers?: Readonly<Record<string, string>>; timeoutMs?: number } = {},
+): Promise<Answer<{ seq: number; duplicate?: boolean }>> {
+  return answerOf(await ask(nats, subject, body, options));
+}
+
+function answerOf<T>(reply: Msg): Answer<T> {
+  const json = reply.json<{ error?: { err_code?: number; code?: number; description?: string } }>();
+  if (!json.error) return { ok: json as T };
+  const { err_code = 0, code = 0, description = "unknown error" } = json.error;
+  return { fault: { code: err_code || code, description } };
+}
+
+/** The value of an answer; a fault becomes `log-unavailable` with the broker's words. */
+export function valueOf<T>(answer: Answer<T>, doing: string): T {
+  if ("ok" in answer) return answer.ok;
+  const { code, description } = answer.fault;
+  throw transient("log-unavailable", `${doing}: ${description} (${code})`);
+}
+
+/** Headers as the client library wants them. */
+export function headersOf(record: Readonly<Record<string, string>>) {
+  const made = newHeaders();
+  for (const [key, value] of Object.entries(record)) made.set(key, value);
+  return made;
+}
+
+/** A message as a stream keeps it. */
+export type StoredMessage = {
+  readonly subject: string;
+  readonly sequence: number;
+  readonly body: string;
+  /** Empty when the message has no such header. */
+  header(name: string): string;
+};
+
+/**
+ * The last message of a subject, or the first of a filter from a sequence on, asked of the stream's leader: never
+ * stale, unlike direct gets on a replicated stream.
+ */
+export async function getFromLeader(
+  nats: Nats,
+  stream: string,
+  query: { last_by_subj: string } | { seq: number; next_by_subj: string },
+): Promise<StoredMessage | undefined> {
+  const answer = await api<{
+    message: { subject: string; seq: number; hdrs?: string; data?: string };
+  }>(nats, `STREAM.MSG.GET.${stream}`, query);
+  if ("fault" in answer && answer.fault.code === noMessage) return undefined;
+  const { message } = valueOf(answer, `reading ${stream}`);
+  const lines = Buffer.from(message.hdrs ?? "", "base64")
+    .toString()
+    .split("\r\n");
+  const found = new Map(
+    lines.slice(1).map((line) => {
+      const colon = line.indexOf(":");
+      return [line.slice(0, colon), line.slice(colon + 1).trim()];
+    }),
+  );
+  return {
+    subject: message.subject,
+    sequence: message.seq,
+    body: Buffer.from(message.data ?? "", "base64").toString(),
+    header: (name) => found.get(name) ?? "",
+  };
+}
+const noMessage = 10037;
+
+/**
+ * Collects the answers to one request on an inbox of its own: until `done` sees a message that ends them (not
+ * collected), there are `enough`, or it gets too quiet.
+ */
+export function askMany(
+  nats: Nats,
+  request: { subject: string; body: string; quietMs: number; signal?: AbortSignal | undefined },
+  done: (message: Msg) => boolean,
+  enough: () => boolean = () => false,
+): Promise<{ messages: Msg[]; quiet: boolean }> {
+  return new Promise((resolve, reject) => {
+    const messages: Msg[] = [];
+    const inbox = createInbox(nats.inboxPrefix);
+    const end = (quiet: boolean) => {
+      clearTimeout(timer);
+      request.signal?.removeEventListener("abort", aborted);
+      subscription.unsubscribe();
+      resolve({ messages, quiet });
+    };
+    const aborted = () => end(true);
+    const subscription = nats.subscribe(inbox, {
+      callback: (error, message) => {
+        if (error) {
+          clearTimeout(timer);
+          return reject(unavailable(error, request.subject));
+        }
+        if (done(message)) return end(false);
+        messages.push(message);
+        if (enough()) return end(false);
+        timer.refresh();
+      },
+    });
+    const timer = setTimeout(() => end(true), request.quietMs);
+    request.signal?.addEventListener("abort", aborted, { once: true });
+    if (request.signal?.aborted) return end(true);
+    try {
+      nats.publish(request.subject, request.body, { reply: inbox });
+    } catch (error) {
+      clearTimeout(timer);
+      reject(unavailable(error, request.subject));
+    }
+  });
+}
+
+/** Up to `batch` messages from a sequence on, by a direct get: fast, served by any replica, so maybe a little stale. */
+export async function getBatch(
+  nats: Nats,
+  stream: string,
+  query: { seq: number; next_by_subj: string; batch: number; max_bytes?: number },
+): Promise<{ messages: StoredMessage[]; pending: number }> {
+  const subject = `$JS.API.DIRECT.GET.${stream}`;
+  let failed: string | undefined;
+  const { messages, quiet } = await askMany(
+    nats,
+    { subject, body: JSON.stringify(query), quietMs: timeoutMsDefault },
+    (message) => {
+      const code = message.headers?.code ?? 0;
+      if (code >= 400 && code !== 404) failed = `${code} ${message.headers?.description}`;
+      return code === 204 || code >= 400;
+    },
+  );
+  if (failed || quiet) {
+    throw transient("log-unavailable", `reading ${stream}: ${failed ?? "no answer in time"}`);
+  }
+  const last = messages.at(-1)?.headers?.get("Nats-Num-Pending");
+  return { messages: messages.map(fromDirectGet), pending: Number(last ?? 0) };
+}
+
+function fromDirectGet(message: Msg): StoredMessage {
+  const header = (name: string) => message.headers?.get(name) ?? "";
+  return {
+    subject: header("Nats-Subject"),
+    sequence: Number(header("Nats-Sequence")),
+    body: message.string(),
+    header,
+  };
+}

@@ -1,0 +1,36 @@
+/** The words of the topology: who exists, and who owns which kind of aggregate. */
+import type { Queue } from "../job/job.ts";
+
+/** Job families; each is a service that writes its own journals and works its own queue. */
+export const families = ["backup", "provisioning", "ssl", "credentials"] as const;
+export type Family = (typeof families)[number];
+
+/** Everything that logs in to the broker as itself. `pruner` only removes archived journals. */
+export const users = [
+  ...families,
+  "scheduler",
+  "dashboard",
+  "operator",
+  "pruner",
+  "topology",
+] as const;
+export type User = (typeof users)[number];
+
+/** In the order in which a worker asks for work. */
+export const queues: readonly Queue[] = ["high", "default", "low"];
+
+/** Which service writes the events of which kinds of aggregate. */
+export const aggregatesOf: Readonly<Partial<Record<User, readonly string[]>>> = {
+  backup: ["backups", "database-backup"],
+  provisioning: ["site", "domain"],
+  ssl: ["certificate"],
+  credentials: ["server"],
+  scheduler: ["job-control", "schedule", "chain", "batch", "alert"],
+};
+
+/** True for the name of a job family. */
+export const isFamily = (name: string): name is Family =>
+  (families as readonly string[]).includes(name);
+
+/** Prefix of the inboxes a user may listen on; nobody can listen to the answers given to others. */
+export const inboxPrefix = (user: User): string => `_INBOX_${user}`;
