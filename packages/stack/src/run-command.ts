@@ -7,6 +7,8 @@ export type CommandOptions = {
   input?: string | Buffer;
   cwd?: string;
   env?: Record<string, string>;
+  uid?: number;
+  gid?: number;
   /** SIGKILL after so long, milliseconds; default 60 s. The code is then -1. */
   timeoutMs?: number;
   /** Called with every full line of either stream, for progress. */
@@ -17,11 +19,11 @@ export type CommandOptions = {
 export async function runCommand(
   command: string,
   args: readonly string[],
-  { input, timeoutMs = 60_000, onLine, env, cwd }: CommandOptions = {},
+  { input, timeoutMs = 60_000, onLine, env, ...how }: CommandOptions = {},
 ): Promise<CommandResult> {
   const child = spawn(command, args, {
     env: { ...process.env, ...env },
-    ...(cwd === undefined ? {} : { cwd }),
+    ...how,
     stdio: "pipe",
     timeout: timeoutMs,
     killSignal: "SIGKILL",
