@@ -44,7 +44,10 @@ export function ageDecrypt(identities: readonly Secret[]): Transform {
   let head: Buffer = Buffer.alloc(0);
   let payload: Payload | undefined;
   const take = (data: Buffer, push: Push): void => {
-    if (payload !== undefined) return payload.add(data, push);
+    if (payload !== undefined) {
+      payload.add(data, push);
+      return;
+    }
     head = Buffer.concat([head, data]);
     const end = headerEnd(head);
     if (end === 0 || head.length < end + nonceBytes) return;
