@@ -1,5 +1,17 @@
-/** Shapes of RPC handlers: plain async functions of request and caller, errors as Failures. */
-import type { ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
+/** RPC handlers as plain async functions of request and caller, errors as Failures; the rest is done here, once. */
+import { randomUUID } from "node:crypto";
+import type {
+  handleServerStreamingCall,
+  handleUnaryCall,
+  Metadata,
+  ServerUnaryCall,
+  ServerWritableStream,
+  ServiceDefinition,
+  UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { classify, Failure, permanent, transient } from "../failure/failure.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { statusOf } from "./status.ts";
 
 /** Who calls, from the credential alone. */
 export type Caller = {
@@ -20,3 +32,169 @@ export type RpcService = {
   readonly definition: ServiceDefinition;
   readonly implementation: UntypedServiceImplementation;
 };
+
+export type Identity = Pick<Caller, "tenant" | "actor" | "permissions" | "service" | "traceparent">;
+
+/** What a server gives to its handlers. */
+export type Handling = {
+  /** Throws "unauthenticated" or "not-permitted". */
+  readonly authenticate: (call: ServerCall, path: string) => Promise<Identity>;
+  readonly logger: Logger;
+};
+
+export type ServerCall = {
+  readonly metadata: Metadata;
+  readonly cancelled: boolean;
+  getPath(): string;
+  getDeadline(): Date | number;
+  getAuthContext(): { sslPeerCertificate?: { subjectaltname?: string | undefined } };
+  on(event: "cancelled", listener: () => void): unknown;
+};
+
+const defaultDeadlineMs = 10_000;
+const longestUnaryMs = 60_000;
+/** A stream may follow for as long as its caller stays, but a day is enough to make clients able to resume. */
+const longestStreamMs = 24 * 3_600_000;
+
+// biome-ignore lint/suspicious/noExplicitAny: request and response are checked where handlers are made.
+type AnyHandler = (request: any, caller: Caller) => any;
+type Bind = (handling: Handling) => (...args: never[]) => void;
+
+/** Handlers know their server only when it is built: until then they refuse every call. */
+const made = new WeakMap<object, { bind: Bind; plain: AnyHandler }>();
+
+const unbound = () => {
+  throw new Error("this handler was not bound by createRpcServer");
+};
+
+/**
+ * A handler of one request and one response. The caller is authenticated and permitted, the deadline runs (default
+ * 10 s, at most 60 s), `caller.signal` aborts when it passes or the caller leaves. Failures are answered with their
+ * code; anything else is logged with its stack and answered INTERNAL without internals.
+ */
+export function unary<Request, Response>(
+  handler: (request: Request, caller: Caller) => Promise<Response>,
+): handleUnaryCall<Request, Response> {
+  const handle: handleUnaryCall<Request, Response> = () => unbound();
+  const bind: Bind =
+    (handling) =>
+    (call: ServerUnaryCall<Request, Response>, answer: (...args: unknown[]) => void) => {
+      const limit = limitOf(call, longestUnaryMs);
+      inTime(limit, async () => {
+        const identity = await handling.authenticate(call, call.getPath());
+        return handler(call.request, { ...identity, ...limit });
+      })
+        .then((response) => answer(null, response))
+        .catch((error: unknown) => answer(statusOf(reported(error, call, handling.logger))))
+        .finally(limit.end);
+    };
+  made.set(handle, { bind, plain: handler });
+  return handle;
+}
+
+/**
+ * A handler of one request and a stream of responses, given as an async iterable. Slow readers hold it back: the
+ * next response is asked for when the last one is flushed. `caller.signal` aborts when the caller leaves.
+ */
+export function serverStream<Request, Response>(
+  handler: (request: Request, caller: Caller) => AsyncIterable<Response>,
+): handleServerStreamingCall<Request, Response> {
+  const handle: handleServerStreamingCall<Request, Response> = () => unbound();
+  const bind: Bind = (handling) => (call: ServerWritableStream<Request, Response>) => {
+    const limit = limitOf(call, longestStreamMs);
+    const send = async () => {
+      const identity = await inTime(limit, () => handling.authenticate(call, call.getPath()));
+      for await (const response of handler(call.request, { ...identity, ...limit })) {
+        if (limit.signal.aborted) break;
+        if (!call.write(response)) await drained(call, limit.signal);
+      }
+      limit.signal.throwIfAborted();
+    };
+    send()
+      .then(() => call.end())
+      .catch((error: unknown) =>
+        call.emit("error", statusOf(reported(error, call, handling.logger))),
+      )
+      .finally(limit.end);
+  };
+  made.set(handle, { bind, plain: handler });
+  return handle;
+}
+
+/** Makes the handlers of a service answer for this server. A handler not made here is refused: it would be open. */
+export function bindHandlers(
+  implementation: UntypedServiceImplementation,
+  handling: Handling,
+): UntypedServiceImplementation {
+  const bound = Object.entries(implementation).map(([name, handler]) => {
+    const known = made.get(handler);
+    if (!known)
+      throw permanent("invalid-config", `RPC "${name}" was not made by unary() or serverStream()`);
+    return [name, known.bind(handling)] as const;
+  });
+  return Object.fromEntries(bound) as UntypedServiceImplementation;
+}
+
+/** The async function inside a handler, for tests that have no server. */
+export function plainHandler<Request, Response>(
+  handler: handleUnaryCall<Request, Response>,
+): (request: Request, caller: Caller) => Promise<Response> {
+  const known = made.get(handler);
+  if (!known) throw new TypeError("not made by unary()");
+  return known.plain;
+}
+
+type Limit = { readonly signal: AbortSignal; readonly deadline: Date; readonly end: () => void };
+
+function limitOf(call: ServerCall, longestMs: number): Limit {
+  const controller = new AbortController();
+  const now = Date.now();
+  const asked = Number(call.getDeadline());
+  const wanted = Number.isFinite(asked)
+    ? asked
+    : now + (longestMs === longestUnaryMs ? defaultDeadlineMs : longestMs);
+  const deadline = new Date(Math.min(wanted, now + longestMs));
+  const expire = () =>
+    controller.abort(transient("deadline-exceeded", "the deadline of the call has passed"));
+  const timer = setTimeout(expire, Math.max(0, deadline.getTime() - now));
+  call.on("cancelled", () => controller.abort(transient("call-cancelled", "the caller has left")));
+  return { signal: controller.signal, deadline, end: () => clearTimeout(timer) };
+}
+
+/** Answers at the deadline even when the work does not listen to its signal. */
+async function inTime<T>(limit: Limit, work: () => Promise<T>): Promise<T> {
+  const { promise, reject } = Promise.withResolvers<never>();
+  const stop = () => reject(limit.signal.reason);
+  limit.signal.addEventListener("abort", stop, { once: true });
+  try {
+    return await Promise.race([work(), promise]);
+  } finally {
+    limit.signal.removeEventListener("abort", stop);
+  }
+}
+
+function drained(
+  call: { once(event: "drain", listener: () => void): unknown },
+  signal: AbortSignal,
+) {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  call.once("drain", resolve);
+  signal.addEventListener("abort", () => resolve(), { once: true });
+  return promise;
+}
+
+/** The failure to answer: what is no Failure is a bug, which the log gets whole and the caller by its number only. */
+function reported(error: unknown, call: ServerCall, logger: Logger): Failure {
+  const failure = classify(error);
+  const path = call.getPath();
+  if (failure.code !== "unexpected") {
+    const entry = { path, kind: failure.kind, code: failure.code };
+    if (failure.kind === "permanent" || failure.kind === "security") {
+      logger.warn({ ...entry, err: failure }, "call refused");
+    } else logger.debug(entry, "call failed");
+    return failure;
+  }
+  const incident = randomUUID();
+  logger.error({ path, incident, err: error }, "unexpected error in a call");
+  return transient("unexpected", `something unexpected happened; the log has it as ${incident}`);
+}

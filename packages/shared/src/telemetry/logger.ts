@@ -49,6 +49,8 @@ export function createLogger(
     base: { service },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label: string) => ({ level: label }) },
+    // `printable` has made plain objects of errors already.
+    serializers: { err: (err: unknown) => err },
     hooks: {
       logMethod(args, method) {
         method.apply(this, printableArguments(args) as typeof args);
