@@ -35,7 +35,10 @@ async function must(inside: Inside, argv: readonly string[], input?: string): Pr
 
 /** Puts pages, uploads with odd names and 503 orders in place, as the site's owner would. */
 export async function fillSite(inside: Inside, { rootPath, systemUser, databaseName }: SitePlace) {
-  await must(inside, ["sh", "-eu", "-s", "--", `${rootPath}/public`, systemUser], `
+  await must(
+    inside,
+    ["sh", "-eu", "-s", "--", `${rootPath}/public`, systemUser],
+    `
     cd -- "$1"
     mkdir -p uploads/2026 "uploads/odd names"
     head -c 3000000 /dev/urandom > uploads/2026/photo.jpg
@@ -45,37 +48,73 @@ line and 'quote'"
     ln -sfn ../uploads/2026 uploads/latest
     chmod 640 uploads/2026/photo.jpg
     chown -Rh "$2:$2" .
-  `);
-  await must(inside, ["sh", "-c", 'cat > "$1/public/index.php"; chown "$2:$2" "$1/public/index.php"', "sh", rootPath, systemUser], page);
+  `,
+  );
+  await must(
+    inside,
+    [
+      "sh",
+      "-c",
+      'cat > "$1/public/index.php"; chown "$2:$2" "$1/public/index.php"',
+      "sh",
+      rootPath,
+      systemUser,
+    ],
+    page,
+  );
   await must(inside, ["mariadb", databaseName], schema);
 }
 
 /** Looks at every file and every row. */
-export async function snapshot(inside: Inside, { rootPath, databaseName }: SitePlace): Promise<Snapshot> {
-  const listing = await must(inside, ["sh", "-eu", "-s", "--", `${rootPath}/public`], `
+export async function snapshot(
+  inside: Inside,
+  { rootPath, databaseName }: SitePlace,
+): Promise<Snapshot> {
+  const listing = await must(
+    inside,
+    ["sh", "-eu", "-s", "--", `${rootPath}/public`],
+    `
     cd -- "$1"
     find . -printf '%y %m %u:%g %p %l\\0' | sort -z | tr '\\n\\0' '?\\n'
     find . -type f -print0 | sort -z | xargs -0r sha256sum
-  `);
+  `,
+  );
   const dump = await must(inside, [
-    "mariadb-dump", "--skip-comments", "--skip-dump-date", "--skip-extended-insert",
-    "--order-by-primary", "--hex-blob", "--triggers", "--routines", databaseName,
+    "mariadb-dump",
+    "--skip-comments",
+    "--skip-dump-date",
+    "--skip-extended-insert",
+    "--order-by-primary",
+    "--hex-blob",
+    "--triggers",
+    "--routines",
+    databaseName,
   ]);
   const files = listing.split("\n").filter((line) => line !== "");
   const rows = dump.split("\n").filter((line) => line !== "" && !line.startsWith("--"));
-  const digest = createHash("sha256").update(JSON.stringify([files, rows])).digest("hex");
+  const digest = createHash("sha256")
+    .update(JSON.stringify([files, rows]))
+    .digest("hex");
   return { files, rows, digest };
 }
 
 /** What a bad night does: files gone and altered, a table dropped, rows changed. */
 export async function damage(inside: Inside, { rootPath, databaseName }: SitePlace): Promise<void> {
-  await must(inside, ["sh", "-eu", "-s", "--", `${rootPath}/public`], `
+  await must(
+    inside,
+    ["sh", "-eu", "-s", "--", `${rootPath}/public`],
+    `
     cd -- "$1"
     rm -r uploads/2026
     echo '<?php echo "hacked";' > index.php
     echo left > dropped-by-intruder.php
-  `);
-  await must(inside, ["mariadb", databaseName], "DROP TABLE audit; DELETE FROM orders WHERE id > 3; UPDATE orders SET customer = 'nobody';");
+  `,
+  );
+  await must(
+    inside,
+    ["mariadb", databaseName],
+    "DROP TABLE audit; DELETE FROM orders WHERE id > 3; UPDATE orders SET customer = 'nobody';",
+  );
 }
 
 /** Lines that differ, at most `limit`, for people. */

@@ -1,0 +1,173 @@
+/** Every RPC, every field, bad values: refused with the field named, and nothing written. */
+import { BackupKind } from "@chom/proto/chom/backup/v1/backup";
+import { SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
+import { permissions } from "@chom/proto/permissions";
+import { failureFromStatus } from "@chom/shared/rpc/status";
+import type { Clients } from "@chom/stack/clients";
+import { status } from "@grpc/grpc-js";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { storedEntries } from "./stored-entries.ts";
+import { startWorld, type World } from "./world.ts";
+
+const absent = "absent-000000";
+const hostKey = `ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI${"A".repeat(43)}`;
+const paging = { pageSize: 0, pageToken: "", minPosition: 0n };
+
+/** A request of each RPC whose form is right, so that one field at a time can be spoiled. */
+const wellFormed: Record<string, Record<string, unknown>> = {
+  "backup.createBackup": {
+    requestId: "r1",
+    siteId: absent,
+    kind: BackupKind.FULL,
+    retentionDays: 0,
+    reason: "",
+  },
+  "backup.restoreBackup": {
+    requestId: "r1",
+    siteId: absent,
+    backupId: absent,
+    acceptNoSafety: false,
+    reason: "",
+  },
+  "backup.verifyBackup": { requestId: "r1", siteId: absent, backupId: absent },
+  "backup.getBackup": { backupId: absent, minPosition: 0n },
+  "backup.listBackups": { siteId: absent, ...paging },
+  "credentials.registerServer": {
+    requestId: "r1",
+    name: "web1",
+    address: "203.0.113.7",
+    port: 22,
+    user: "chom",
+    hostKeys: [hostKey],
+  },
+  "credentials.installKey": { serverId: absent, oneTimePassword: "", oneTimePrivateKey: "" },
+  "credentials.getServer": { serverId: absent, minPosition: 0n },
+  "credentials.listServers": { ...paging },
+  "credentials.rotateKey": { requestId: "r1", serverId: absent, overlapSeconds: 60n, reason: "" },
+  "provisioning.provisionSite": {
+    requestId: "r1",
+    domain: "a.example.com",
+    serverId: absent,
+    kind: SiteKind.STATIC,
+    phpVersion: "",
+    database: false,
+    sslEnabled: false,
+    reason: "",
+    adminEmail: "",
+  },
+  "provisioning.deprovisionSite": { requestId: "r1", siteId: absent, reason: "" },
+  "provisioning.getSite": { siteId: absent, minPosition: 0n },
+  "provisioning.listSites": { serverId: "", ...paging },
+  "ssl.issueCertificate": { requestId: "r1", siteId: absent, reason: "" },
+  "ssl.renewCertificate": { requestId: "r1", siteId: absent, force: false, reason: "" },
+  "ssl.getCertificate": { siteId: absent, minPosition: 0n },
+  "ssl.listCertificates": { ...paging },
+  "jobs.getJob": { jobId: absent, minPosition: 0n },
+  "jobs.listJobs": {
+    family: "",
+    name: "",
+    states: [],
+    siteId: "",
+    serverId: "",
+    tag: "",
+    queuedAfter: undefined,
+    queuedBefore: undefined,
+    ...paging,
+  },
+  "jobs.cancelJob": { jobId: absent, reason: "" },
+};
+
+const hostile = [
+  "$(touch /tmp/x); rm -rf / #",
+  "a'b\"c`d",
+  "line\nbreak",
+  "nul\0byte",
+  "x".repeat(5_000),
+];
+const required = new Set([
+  "requestId",
+  "siteId",
+  "serverId",
+  "backupId",
+  "jobId",
+  "domain",
+  "name",
+  "address",
+]);
+const optionalIn = new Set(["provisioning.listSites", "jobs.listJobs"]);
+const secretFields = new Set(["oneTimePassword", "oneTimePrivateKey"]);
+const snake = (name: string) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world?.stop());
+
+type AnyCall = (request: unknown) => Promise<unknown>;
+const callOf = (clients: Clients, rpc: string): AnyCall => {
+  const [service = "", method = ""] = rpc.split(".");
+  const client = (clients as unknown as Record<string, Record<string, AnyCall>>)[service];
+  return (request) => (client?.[method] as AnyCall)(request);
+};
+
+const refusal = (rpc: string, request: unknown) =>
+  callOf(
+    world.clients,
+    rpc,
+  )(request).then(
+    () => ({ code: status.OK, fields: [] as string[] }),
+    (error: { code: number }) => ({
+      code: error.code,
+      fields: failureFromStatus(error).violations.map(({ field }) => field),
+    }),
+  );
+
+test("the table of requests has every RPC of the contract", () => {
+  const streams = ["WatchJob", "Subscribe"];
+  const declared = Object.entries(permissions)
+    .filter(([path, permission]) => permission !== "service" && path.includes("chom."))
+    .map(([path]) => path.slice(path.lastIndexOf("/") + 1))
+    .filter((name) => !streams.includes(name));
+  const tested = Object.keys(wellFormed).map((rpc) =>
+    rpc.slice(rpc.indexOf(".") + 1).toLowerCase(),
+  );
+  expect(declared.map((name) => name.toLowerCase()).sort()).toEqual(tested.sort());
+});
+
+for (const [rpc, request] of Object.entries(wellFormed)) {
+  test(`${rpc} names the spoiled field and writes nothing`, async () => {
+    const before = await storedEntries(world.stack);
+    for (const [field, value] of Object.entries(request)) {
+      if (typeof value !== "string" || secretFields.has(field)) continue;
+      const isEnum = /^[A-Z]+_KIND_/.test(value);
+      const bad = isEnum ? [value.replace(/_KIND_.*/, "_KIND_UNSPECIFIED")] : [...hostile];
+      if (required.has(field) && !optionalIn.has(rpc)) bad.push("");
+      for (const spoiled of bad) {
+        const { code, fields } = await refusal(rpc, { ...request, [field]: spoiled });
+        const what = `${rpc} with ${field} = ${JSON.stringify(spoiled.slice(0, 30))}`;
+        expect([code, what]).toEqual([status.INVALID_ARGUMENT, what]);
+        expect(fields, what).toContain(snake(field));
+      }
+    }
+    expect(await storedEntries(world.stack)).toEqual(before);
+  });
+}
+
+test("an id that does not exist and another tenant's id are both NOT_FOUND", async () => {
+  const before = await storedEntries(world.stack);
+  for (const rpc of Object.keys(wellFormed).filter((name) => !/list|register/i.test(name))) {
+    expect([rpc, (await refusal(rpc, wellFormed[rpc])).code]).toEqual([rpc, status.NOT_FOUND]);
+  }
+  expect(await storedEntries(world.stack)).toEqual(before);
+  const other = await world.as("other");
+  const { serverId } = await other.credentials.registerServer(
+    wellFormed["credentials.registerServer"] as never,
+  );
+  const foreign = { ...wellFormed["credentials.getServer"], serverId };
+  expect((await refusal("credentials.getServer", foreign)).code).toBe(status.NOT_FOUND);
+  const rotate = { ...wellFormed["credentials.rotateKey"], serverId };
+  expect((await refusal("credentials.rotateKey", rotate)).code).toBe(status.NOT_FOUND);
+  const provision = { ...wellFormed["provisioning.provisionSite"], serverId };
+  expect((await refusal("provisioning.provisionSite", provision)).code).toBe(status.NOT_FOUND);
+});
