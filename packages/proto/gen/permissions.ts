@@ -23,6 +23,7 @@ export const permissions: Readonly<Record<string, string>> = {
   "/chom.provisioning.v1.ProvisioningService/ProvisionSite": "site.provision",
   "/chom.provisioning.v1.ProvisioningService/DeprovisionSite": "site.deprovision",
   "/chom.provisioning.v1.ProvisioningService/GetSite": "site.read",
+  "/chom.provisioning.v1.ProvisioningService/RevealSiteSecrets": "site.reveal",
   "/chom.provisioning.v1.ProvisioningService/ListSites": "site.read",
   "/chom.ssl.v1.SslService/IssueCertificate": "certificate.issue",
   "/chom.ssl.v1.SslService/RenewCertificate": "certificate.issue",

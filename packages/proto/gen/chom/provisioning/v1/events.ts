@@ -100,6 +100,7 @@ export interface ProvisionSiteInput {
   phpVersion: string;
   database: boolean;
   sslEnabled: boolean;
+  adminEmail: string;
 }
 
 /** Input of `site.deprovision`. */
@@ -1524,6 +1525,7 @@ function createBaseProvisionSiteInput(): ProvisionSiteInput {
     phpVersion: "",
     database: false,
     sslEnabled: false,
+    adminEmail: "",
   };
 }
 
@@ -1551,6 +1553,9 @@ export const ProvisionSiteInput: MessageFns<ProvisionSiteInput, "chom.provisioni
     }
     if (message.sslEnabled !== false) {
       writer.uint32(56).bool(message.sslEnabled);
+    }
+    if (message.adminEmail !== "") {
+      writer.uint32(66).string(message.adminEmail);
     }
     return writer;
   },
@@ -1624,6 +1629,14 @@ export const ProvisionSiteInput: MessageFns<ProvisionSiteInput, "chom.provisioni
             message.sslEnabled = reader.bool();
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.adminEmail = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1661,6 +1674,11 @@ export const ProvisionSiteInput: MessageFns<ProvisionSiteInput, "chom.provisioni
         : isSet(object.ssl_enabled)
         ? globalThis.Boolean(object.ssl_enabled)
         : false,
+      adminEmail: isSet(object.adminEmail)
+        ? globalThis.String(object.adminEmail)
+        : isSet(object.admin_email)
+        ? globalThis.String(object.admin_email)
+        : "",
     };
   },
 
@@ -1687,6 +1705,9 @@ export const ProvisionSiteInput: MessageFns<ProvisionSiteInput, "chom.provisioni
     if (message.sslEnabled !== false) {
       obj.sslEnabled = message.sslEnabled;
     }
+    if (message.adminEmail !== "") {
+      obj.adminEmail = message.adminEmail;
+    }
     return obj;
   },
 
@@ -1702,6 +1723,7 @@ export const ProvisionSiteInput: MessageFns<ProvisionSiteInput, "chom.provisioni
     message.phpVersion = object.phpVersion ?? "";
     message.database = object.database ?? false;
     message.sslEnabled = object.sslEnabled ?? false;
+    message.adminEmail = object.adminEmail ?? "";
     return message;
   },
 };

@@ -227,6 +227,8 @@ export interface ProvisionSiteRequest {
   /** Ask for a certificate once the site is up. */
   sslEnabled: boolean;
   reason: string;
+  /** Whom the application writes to; required for WordPress, else unused. */
+  adminEmail: string;
 }
 
 export interface ProvisionSiteResponse {
@@ -253,6 +255,19 @@ export interface GetSiteRequest {
 
 export interface GetSiteResponse {
   site: Site | undefined;
+}
+
+export interface RevealSiteSecretsRequest {
+  siteId: string;
+}
+
+export interface RevealSiteSecretsResponse {
+  /** Empty when the site has no database. */
+  databaseUser: string;
+  databasePassword: string;
+  /** Of the WordPress administrator; empty for other kinds. */
+  adminUser: string;
+  adminPassword: string;
 }
 
 export interface ListSitesRequest {
@@ -615,6 +630,7 @@ function createBaseProvisionSiteRequest(): ProvisionSiteRequest {
     database: false,
     sslEnabled: false,
     reason: "",
+    adminEmail: "",
   };
 }
 
@@ -645,6 +661,9 @@ export const ProvisionSiteRequest: MessageFns<ProvisionSiteRequest, "chom.provis
     }
     if (message.reason !== "") {
       writer.uint32(66).string(message.reason);
+    }
+    if (message.adminEmail !== "") {
+      writer.uint32(74).string(message.adminEmail);
     }
     return writer;
   },
@@ -726,6 +745,14 @@ export const ProvisionSiteRequest: MessageFns<ProvisionSiteRequest, "chom.provis
             message.reason = reader.string();
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.adminEmail = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -764,6 +791,11 @@ export const ProvisionSiteRequest: MessageFns<ProvisionSiteRequest, "chom.provis
         ? globalThis.Boolean(object.ssl_enabled)
         : false,
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      adminEmail: isSet(object.adminEmail)
+        ? globalThis.String(object.adminEmail)
+        : isSet(object.admin_email)
+        ? globalThis.String(object.admin_email)
+        : "",
     };
   },
 
@@ -793,6 +825,9 @@ export const ProvisionSiteRequest: MessageFns<ProvisionSiteRequest, "chom.provis
     if (message.reason !== "") {
       obj.reason = message.reason;
     }
+    if (message.adminEmail !== "") {
+      obj.adminEmail = message.adminEmail;
+    }
     return obj;
   },
 
@@ -809,6 +844,7 @@ export const ProvisionSiteRequest: MessageFns<ProvisionSiteRequest, "chom.provis
     message.database = object.database ?? false;
     message.sslEnabled = object.sslEnabled ?? false;
     message.reason = object.reason ?? "";
+    message.adminEmail = object.adminEmail ?? "";
     return message;
   },
 };
@@ -1305,6 +1341,222 @@ export const GetSiteResponse: MessageFns<GetSiteResponse, "chom.provisioning.v1.
   },
 };
 
+function createBaseRevealSiteSecretsRequest(): RevealSiteSecretsRequest {
+  return { siteId: "" };
+}
+
+export const RevealSiteSecretsRequest: MessageFns<
+  RevealSiteSecretsRequest,
+  "chom.provisioning.v1.RevealSiteSecretsRequest"
+> = {
+  $type: "chom.provisioning.v1.RevealSiteSecretsRequest" as const,
+
+  encode(message: RevealSiteSecretsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.siteId !== "") {
+      writer.uint32(10).string(message.siteId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevealSiteSecretsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevealSiteSecretsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.siteId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RevealSiteSecretsRequest {
+    return {
+      siteId: isSet(object.siteId)
+        ? globalThis.String(object.siteId)
+        : isSet(object.site_id)
+        ? globalThis.String(object.site_id)
+        : "",
+    };
+  },
+
+  toJSON(message: RevealSiteSecretsRequest): unknown {
+    const obj: any = {};
+    if (message.siteId !== "") {
+      obj.siteId = message.siteId;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RevealSiteSecretsRequest>): RevealSiteSecretsRequest {
+    return RevealSiteSecretsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevealSiteSecretsRequest>): RevealSiteSecretsRequest {
+    const message = createBaseRevealSiteSecretsRequest();
+    message.siteId = object.siteId ?? "";
+    return message;
+  },
+};
+
+function createBaseRevealSiteSecretsResponse(): RevealSiteSecretsResponse {
+  return { databaseUser: "", databasePassword: "", adminUser: "", adminPassword: "" };
+}
+
+export const RevealSiteSecretsResponse: MessageFns<
+  RevealSiteSecretsResponse,
+  "chom.provisioning.v1.RevealSiteSecretsResponse"
+> = {
+  $type: "chom.provisioning.v1.RevealSiteSecretsResponse" as const,
+
+  encode(message: RevealSiteSecretsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.databaseUser !== "") {
+      writer.uint32(10).string(message.databaseUser);
+    }
+    if (message.databasePassword !== "") {
+      writer.uint32(18).string(message.databasePassword);
+    }
+    if (message.adminUser !== "") {
+      writer.uint32(26).string(message.adminUser);
+    }
+    if (message.adminPassword !== "") {
+      writer.uint32(34).string(message.adminPassword);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RevealSiteSecretsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRevealSiteSecretsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.databaseUser = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.databasePassword = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.adminUser = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.adminPassword = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RevealSiteSecretsResponse {
+    return {
+      databaseUser: isSet(object.databaseUser)
+        ? globalThis.String(object.databaseUser)
+        : isSet(object.database_user)
+        ? globalThis.String(object.database_user)
+        : "",
+      databasePassword: isSet(object.databasePassword)
+        ? globalThis.String(object.databasePassword)
+        : isSet(object.database_password)
+        ? globalThis.String(object.database_password)
+        : "",
+      adminUser: isSet(object.adminUser)
+        ? globalThis.String(object.adminUser)
+        : isSet(object.admin_user)
+        ? globalThis.String(object.admin_user)
+        : "",
+      adminPassword: isSet(object.adminPassword)
+        ? globalThis.String(object.adminPassword)
+        : isSet(object.admin_password)
+        ? globalThis.String(object.admin_password)
+        : "",
+    };
+  },
+
+  toJSON(message: RevealSiteSecretsResponse): unknown {
+    const obj: any = {};
+    if (message.databaseUser !== "") {
+      obj.databaseUser = message.databaseUser;
+    }
+    if (message.databasePassword !== "") {
+      obj.databasePassword = message.databasePassword;
+    }
+    if (message.adminUser !== "") {
+      obj.adminUser = message.adminUser;
+    }
+    if (message.adminPassword !== "") {
+      obj.adminPassword = message.adminPassword;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RevealSiteSecretsResponse>): RevealSiteSecretsResponse {
+    return RevealSiteSecretsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RevealSiteSecretsResponse>): RevealSiteSecretsResponse {
+    const message = createBaseRevealSiteSecretsResponse();
+    message.databaseUser = object.databaseUser ?? "";
+    message.databasePassword = object.databasePassword ?? "";
+    message.adminUser = object.adminUser ?? "";
+    message.adminPassword = object.adminPassword ?? "";
+    return message;
+  },
+};
+
 function createBaseListSitesRequest(): ListSitesRequest {
   return { serverId: "", pageSize: 0, pageToken: "", minPosition: 0n };
 }
@@ -1569,6 +1821,18 @@ export const ProvisioningServiceService = {
     responseSerialize: (value: GetSiteResponse): Buffer => Buffer.from(GetSiteResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetSiteResponse => GetSiteResponse.decode(value),
   },
+  /** The passwords that were made for the site, for its owner's eyes. */
+  revealSiteSecrets: {
+    path: "/chom.provisioning.v1.ProvisioningService/RevealSiteSecrets" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RevealSiteSecretsRequest): Buffer =>
+      Buffer.from(RevealSiteSecretsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RevealSiteSecretsRequest => RevealSiteSecretsRequest.decode(value),
+    responseSerialize: (value: RevealSiteSecretsResponse): Buffer =>
+      Buffer.from(RevealSiteSecretsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RevealSiteSecretsResponse => RevealSiteSecretsResponse.decode(value),
+  },
   listSites: {
     path: "/chom.provisioning.v1.ProvisioningService/ListSites" as const,
     requestStream: false as const,
@@ -1584,6 +1848,8 @@ export interface ProvisioningServiceServer extends UntypedServiceImplementation 
   provisionSite: handleUnaryCall<ProvisionSiteRequest, ProvisionSiteResponse>;
   deprovisionSite: handleUnaryCall<DeprovisionSiteRequest, DeprovisionSiteResponse>;
   getSite: handleUnaryCall<GetSiteRequest, GetSiteResponse>;
+  /** The passwords that were made for the site, for its owner's eyes. */
+  revealSiteSecrets: handleUnaryCall<RevealSiteSecretsRequest, RevealSiteSecretsResponse>;
   listSites: handleUnaryCall<ListSitesRequest, ListSitesResponse>;
 }
 
@@ -1632,6 +1898,22 @@ export interface ProvisioningServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetSiteResponse) => void,
+  ): ClientUnaryCall;
+  /** The passwords that were made for the site, for its owner's eyes. */
+  revealSiteSecrets(
+    request: RevealSiteSecretsRequest,
+    callback: (error: ServiceError | null, response: RevealSiteSecretsResponse) => void,
+  ): ClientUnaryCall;
+  revealSiteSecrets(
+    request: RevealSiteSecretsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RevealSiteSecretsResponse) => void,
+  ): ClientUnaryCall;
+  revealSiteSecrets(
+    request: RevealSiteSecretsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RevealSiteSecretsResponse) => void,
   ): ClientUnaryCall;
   listSites(
     request: ListSitesRequest,
