@@ -5,7 +5,11 @@ import {
   type CredentialsServiceServer,
 } from "@chom/proto/chom/credentials/v1/credentials";
 import { type Event, EventsServiceClient } from "@chom/proto/chom/events/v1/events";
-import { JobsServiceClient, type JobsServiceServer } from "@chom/proto/chom/jobs/v1/jobs";
+import {
+  JobsServiceClient,
+  type JobsServiceServer,
+  type WatchJobResponse,
+} from "@chom/proto/chom/jobs/v1/jobs";
 import {
   ProvisioningServiceClient,
   type ProvisioningServiceServer,
@@ -96,6 +100,9 @@ export function createClients(
       );
       return { events: eventsOf(call), stop: () => call.cancel() };
     },
+    /** A job's journal from its beginning, live until the job ends. */
+    watch: (jobId: string): AsyncIterable<WatchJobResponse> =>
+      jobs.watchJob({ jobId, afterSequence: 0n }, metadata),
     close: () => {
       for (const client of open) client.close();
     },

@@ -1,0 +1,111 @@
+/** The main job, end to end, on a real server: what `pnpm demo` shows, asserted. */
+import { tellStory, type Told } from "@chom/stack/demo/story";
+import { shortName } from "@chom/stack/demo/event-feed";
+import { startVps, type Vps, vpsSupport } from "@chom/stack/vps";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { newId, startWorld, type World } from "./world.ts";
+
+const support = await vpsSupport();
+if (!support.ok) console.log(`skipped: the main job on a real server: ${support.reason}`);
+
+describe.skipIf(!support.ok)("the main job on a real server", () => {
+  let world: World;
+  let vps: Vps;
+  let told: Told;
+  beforeAll(async () => {
+    world = await startWorld();
+    vps = await startVps({});
+    const oneTimePassword = newId("password");
+    await vps.setPassword(oneTimePassword);
+    told = await tellStory({
+      clients: world.clients,
+      feed: world.feed,
+      server: {
+        address: vps.address,
+        port: vps.sshPort,
+        user: vps.user,
+        hostKeys: vps.hostKeys,
+        oneTimePassword,
+        inside: vps.exec,
+      },
+      domain: "main.chom.test",
+      overlapSeconds: 2,
+      pointDomain: () => world.stack.pebble.addAddress("main.chom.test", vps.address),
+      issuerRoot: world.stack.pebble.issuerRoot,
+      newId,
+      tell: (line) => console.log(`  ${line}`),
+    });
+  });
+  afterAll(async () => {
+    await world?.stop();
+    await vps?.stop();
+  });
+
+  test("every comparison holds", () => {
+    expect(told.comparisons.filter(({ held }) => !held)).toEqual([]);
+    expect(told.comparisons.length).toBeGreaterThanOrEqual(8);
+  });
+
+  test("each fact is told once and in order", () => {
+    const names = world.feed.seen.map(shortName);
+    const inOrder = [
+      "ServerRegistered",
+      "ServerActivated",
+      "SiteProvisioned",
+      "CertificateIssued",
+      "BackupCreated",
+      "BackupCompleted",
+      "RestoreStarted",
+      "RestoreCompleted",
+      "KeyStaged",
+      "KeyPromoted",
+      "KeyRetired",
+    ];
+    expect(
+      names.filter((name, index) => inOrder.includes(name) && names.indexOf(name) === index),
+    ).toEqual(inOrder);
+    for (const once of ["SiteProvisioned", "CertificateIssued", "RestoreCompleted", "KeyRetired"]) {
+      expect(names.filter((name) => name === once)).toEqual([once]);
+    }
+    const ids = world.feed.seen.map(({ id }) => id);
+    expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  test("the stream of events resumes from a position", async () => {
+    const middle = world.feed.seen[Math.floor(world.feed.seen.length / 2)];
+    const { events, stop } = world.clients.follow(middle?.position);
+    const next = await events[Symbol.asyncIterator]().next();
+    stop();
+    const index = world.feed.seen.findIndex(({ id }) => id === middle?.id);
+    expect(next.value?.id).toBe(world.feed.seen[index + 1]?.id);
+  });
+
+  test("no other tenant sees any of it", async () => {
+    const other = await world.as("other");
+    const { jobs } = await other.jobs.listJobs({
+      family: "",
+      name: "",
+      states: [],
+      siteId: "",
+      serverId: "",
+      tag: "",
+      queuedAfter: undefined,
+      queuedBefore: undefined,
+      pageSize: 100,
+      pageToken: "",
+      minPosition: 0n,
+    });
+    expect(jobs).toEqual([]);
+    await expect(
+      other.provisioning.getSite({ siteId: told.ids["siteId"] ?? "", minPosition: 0n }),
+    ).rejects.toThrow(/NOT_FOUND/);
+  });
+
+  test("no secret of the stack is in any service's log", async () => {
+    const { readFileSync } = await import("node:fs");
+    for (const service of Object.values(world.stack.services)) {
+      const log = readFileSync(service.logFile, "utf8");
+      expect(log).not.toMatch(/PRIVATE KEY|AGE-SECRET-KEY|eyJhbGciOi/);
+    }
+  });
+});
