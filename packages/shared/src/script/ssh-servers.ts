@@ -1,0 +1,212 @@
+/** Servers over SSH: the port of `servers.ts` with real connections. */
+import { classify, type Failure, failureOf } from "../failure/failure.ts";
+import { scrub } from "../secrets/scrub.ts";
+import { Secret } from "../secrets/secret.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { failureOfEnding } from "./exit-codes.ts";
+import { fieldsOf, parseLines } from "./fields.ts";
+import { type Launch, openingOf, programOf, stepHash } from "./program.ts";
+import { begin, downloadOf, feed, runRemotely } from "./remote-run.ts";
+import type { Report } from "./report.ts";
+import type { Script, Variables } from "./script.ts";
+import { readFileSync } from "node:fs";
+import type { Flow, RunContext, ScriptRun, Servers } from "./servers.ts";
+import { type SessionOptions, type SessionPorts, sessions } from "./sessions.ts";
+import type { Connection } from "./ssh.ts";
+
+// Beyond the script's own time: waiting for a lock, ending an earlier run, ending this one.
+const graceMs = 120_000;
+const stopMs = 30_000;
+
+export type SshServersOptions = SessionPorts &
+  Pick<SessionOptions, "connectTimeoutMs" | "keepaliveMs" | "idleMs"> & {
+    readonly logger: Logger;
+  };
+
+/**
+ * Runs scripts on real servers. One script at a time of one job runs on one server: calls wait for their turn, so
+ * never call it from within a flow of the same job. `close` leaves detached runs going.
+ */
+export function sshServers(options: SshServersOptions): Servers {
+  const pool = sessions({
+    ...options,
+    onReportFailed: (error) =>
+      options.logger.error({ err: classify(error).message }, "host key report failed"),
+  });
+  return {
+    run: (context, script, input) =>
+      pool.withConnection(context, context.signal, async (connection) => {
+        const variables = script.variables(input);
+        const { launch, opening } = prepare(context, script, variables, "run");
+        const report = await bounded(context, script, (signal) =>
+          runRemotely(connection, { opening, signal }),
+        ).catch((error: unknown) => stopped(context, connection, launch, error));
+        return outcome(script, variables, report);
+      }),
+    transfer: (context, script, input, flow) =>
+      pool.withConnection(context, context.signal, (connection) =>
+        transfer(context, connection, script, script.variables(input), flow),
+      ),
+    close: pool.close,
+  };
+}
+
+function prepare(
+  context: RunContext,
+  // biome-ignore lint/suspicious/noExplicitAny: input and output do not matter here.
+  script: Script<any, unknown>,
+  variables: Variables,
+  mode: "run" | "flow",
+  upload = false,
+): { launch: Launch; opening: Buffer } {
+  const launch: Launch = {
+    ...context,
+    mode,
+    upload,
+    step: stepHash(context.step, script.name, variables),
+    timeoutMs: script.timeoutMs,
+  };
+  const program = programOf(readFileSync(script.file, "utf8"), variables);
+  return { launch, opening: openingOf(launch, program) };
+}
+
+/** Runs with a signal that aborts for the caller's reason or when a server that should have answered did not. */
+async function bounded<T>(
+  context: RunContext,
+  { name, timeoutMs }: { name: string; timeoutMs: number },
+  use: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController();
+  const timer = setTimeout(
+    () => late.abort(failureOf("step-timeout", `${name}: the server told no end in time`)),
+    timeoutMs + graceMs,
+  );
+  try {
+    return await use(AbortSignal.any([context.signal, late.signal]));
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** After an abort the run on the server is ended, as far as the connection still lets us; then the reason is thrown. */
+async function stopped(
+  context: RunContext,
+  connection: Connection,
+  launch: Launch,
+  error: unknown,
+): Promise<never> {
+  if (context.signal.aborted && !connection.lost.aborted) {
+    const opening = openingOf({ ...launch, mode: "stop" }, "");
+    // A newer attempt may own the server by now: then this one is refused, which is right.
+    await runRemotely(connection, { opening, signal: AbortSignal.timeout(stopMs) }).catch(() => {});
+  }
+  throw error;
+}
+
+async function transfer<Output, Received>(
+  context: RunContext,
+  connection: Connection,
+  // biome-ignore lint/suspicious/noExplicitAny: the input became variables already.
+  script: Script<any, Output>,
+  variables: Variables,
+  flow: Flow<Received>,
+): Promise<ScriptRun<Output> & { readonly received: Received }> {
+  const { launch, opening } = prepare(context, script, variables, "flow", !!flow.upload);
+  const cancel = new AbortController();
+  const inner = { ...context, signal: AbortSignal.any([context.signal, cancel.signal]) };
+  return bounded(inner, script, async (signal) => {
+    const { channel, report } = await begin(connection, { opening, signal });
+    const ending = report.then((value) => outcome(script, variables, value));
+    ending.catch(() => {});
+    const over = new AbortController();
+    const end = () => over.abort();
+    ending.then(end, end);
+    const moving = AbortSignal.any([signal, over.signal]);
+    const up = sendUp(flow, channel, moving, () =>
+      runRemotely(connection, {
+        opening: openingOf({ ...launch, mode: "uploaded" }, ""),
+        signal: moving,
+      }),
+    );
+    const down = takeDown(flow, channel, ending, signal);
+    // A flow that fails on our side ends the script; its own failure is what the caller must hear of.
+    let ours: unknown;
+    for (const side of [up, down]) {
+      side.catch((error: unknown) => {
+        if (over.signal.aborted || signal.aborted) return;
+        ours ??= error;
+        cancel.abort(error);
+      });
+    }
+    const result = await ending.catch((error: unknown) => {
+      throw ours ?? error;
+    });
+    const [, received] = await Promise.all([up, down]);
+    return { ...result, received };
+  }).catch((error: unknown) => stopped(inner, connection, launch, error));
+}
+
+async function sendUp(
+  flow: Flow<unknown>,
+  channel: Parameters<typeof feed>[0],
+  signal: AbortSignal,
+  confirm: () => Promise<unknown>,
+): Promise<void> {
+  if (!flow.upload) return void channel.end();
+  await feed(channel, await flow.upload(signal), signal);
+  // Only now may the script take the end of its input for the end of the bytes.
+  if (!signal.aborted) {
+    await confirm().catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+  }
+}
+
+async function takeDown<Received>(
+  flow: Flow<Received>,
+  channel: Parameters<typeof feed>[0],
+  ending: Promise<unknown>,
+  signal: AbortSignal,
+): Promise<Received> {
+  if (flow.download) return flow.download(downloadOf(channel, ending), signal);
+  channel.on("data", () => {});
+  return undefined as Received;
+}
+
+/** The script's output, or its Failure. What a Secret holds never gets into either. */
+function outcome<Output>(
+  // biome-ignore lint/suspicious/noExplicitAny: the input became variables already.
+  script: Script<any, Output>,
+  variables: Variables,
+  report: Report,
+): ScriptRun<Output> {
+  const outputTail = tailOf(report.log, variables);
+  if (report.status !== 0) throw failureOfReport(script.name, report, outputTail);
+  const values = parseLines(report.out);
+  if (values.has("error")) {
+    throw failureOf("protocol-error", `${script.name} succeeded with an error`);
+  }
+  return { output: script.output(fieldsOf(values)), exitCode: report.status, outputTail };
+}
+
+function failureOfReport(script: string, report: Report, tail: string): Failure {
+  const { status, timedOut } = report;
+  // The results of a failed script may be cut anywhere; only its error line matters.
+  const error = /^error=(.*)$/m.exec(report.out.toString("latin1"))?.[1];
+  return failureOfEnding({ script, status, timedOut, error, tail });
+}
+
+function tailOf(log: Buffer, variables: Variables): string {
+  let text = log.toString("utf8");
+  for (const value of Object.values(variables)) {
+    if (!(value instanceof Secret)) continue;
+    for (const form of formsOf(value.reveal())) text = text.replaceAll(form, "[secret]");
+  }
+  return scrub(text, 4_096);
+}
+
+/** How a secret may look in what a tool prints: as it is, line by line, in base64. Short ones would hit words. */
+const formsOf = (secret: string): string[] =>
+  [secret, ...secret.split("\n"), Buffer.from(secret).toString("base64")].filter(
+    (form) => form.trim().length >= 4,
+  );
