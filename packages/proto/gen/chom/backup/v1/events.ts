@@ -83,6 +83,14 @@ export interface RestoreStarted {
   jobId: string;
 }
 
+/** From here on the site is touched: a restore that ends badly has to put it back. */
+export interface RestoreSwapStarted {
+  restoreId: string;
+  backupId: string;
+  siteId: string;
+  jobId: string;
+}
+
 export interface RestoreCompleted {
   restoreId: string;
   backupId: string;
@@ -1476,6 +1484,141 @@ export const RestoreStarted: MessageFns<RestoreStarted, "chom.backup.v1.RestoreS
     message.backupId = object.backupId ?? "";
     message.siteId = object.siteId ?? "";
     message.serverId = object.serverId ?? "";
+    message.jobId = object.jobId ?? "";
+    return message;
+  },
+};
+
+function createBaseRestoreSwapStarted(): RestoreSwapStarted {
+  return { restoreId: "", backupId: "", siteId: "", jobId: "" };
+}
+
+export const RestoreSwapStarted: MessageFns<RestoreSwapStarted, "chom.backup.v1.RestoreSwapStarted"> = {
+  $type: "chom.backup.v1.RestoreSwapStarted" as const,
+
+  encode(message: RestoreSwapStarted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.restoreId !== "") {
+      writer.uint32(10).string(message.restoreId);
+    }
+    if (message.backupId !== "") {
+      writer.uint32(18).string(message.backupId);
+    }
+    if (message.siteId !== "") {
+      writer.uint32(26).string(message.siteId);
+    }
+    if (message.jobId !== "") {
+      writer.uint32(34).string(message.jobId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RestoreSwapStarted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRestoreSwapStarted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.restoreId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.backupId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.siteId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RestoreSwapStarted {
+    return {
+      restoreId: isSet(object.restoreId)
+        ? globalThis.String(object.restoreId)
+        : isSet(object.restore_id)
+        ? globalThis.String(object.restore_id)
+        : "",
+      backupId: isSet(object.backupId)
+        ? globalThis.String(object.backupId)
+        : isSet(object.backup_id)
+        ? globalThis.String(object.backup_id)
+        : "",
+      siteId: isSet(object.siteId)
+        ? globalThis.String(object.siteId)
+        : isSet(object.site_id)
+        ? globalThis.String(object.site_id)
+        : "",
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+    };
+  },
+
+  toJSON(message: RestoreSwapStarted): unknown {
+    const obj: any = {};
+    if (message.restoreId !== "") {
+      obj.restoreId = message.restoreId;
+    }
+    if (message.backupId !== "") {
+      obj.backupId = message.backupId;
+    }
+    if (message.siteId !== "") {
+      obj.siteId = message.siteId;
+    }
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RestoreSwapStarted>): RestoreSwapStarted {
+    return RestoreSwapStarted.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RestoreSwapStarted>): RestoreSwapStarted {
+    const message = createBaseRestoreSwapStarted();
+    message.restoreId = object.restoreId ?? "";
+    message.backupId = object.backupId ?? "";
+    message.siteId = object.siteId ?? "";
     message.jobId = object.jobId ?? "";
     return message;
   },
