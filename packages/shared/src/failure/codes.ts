@@ -110,7 +110,6 @@ const table: Record<string, CodePolicy> = {
   "entry-undecodable": { kind: "permanent" },
   "topology-mismatch": { kind: "operator" },
   "checkpoint-mismatch": { kind: "operator" },
-  "read-model-behind": { kind: "transient" },
   // calling and starting services
   "invalid-request": { kind: "invalid" },
   "unauthenticated": { kind: "security" },

@@ -1,0 +1,105 @@
+/** The event log on JetStream. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { classify } from "../failure/failure.ts";
+import { liveSubject, subjectMatches } from "../topology/subjects.ts";
+import { epochKey } from "../topology/topology.ts";
+import { entryOf } from "./envelope.ts";
+import type { Entry, EventLog, NewEntry, StreamName } from "./event-log.ts";
+import { append } from "./jetstream-append.ts";
+import { api, getBatch, getFromLeader, type Nats, valueOf } from "./nats.ts";
+
+const prefixOf = { EVENTS: "evt.>", JOURNAL: "jrn.>" } as const;
+/** Bounds what one answer may hold in memory. */
+const batchBytesMax = 4 * 1024 * 1024;
+const loadBatch = 1_000;
+const readTries = 4;
+
+/** The port on a connection; what it promises is in `event-log.ts`. Close the connection to end it. */
+export const jetstreamLog = (nats: Nats): EventLog => ({
+  load: (stream, subject, afterSequence = 0) =>
+    persist(() => load(nats, stream, subject, afterSequence)),
+  last: (stream, subject) =>
+    persist(async () => {
+      const found = await getFromLeader(nats, stream, { last_by_subj: subject });
+      return found && entryOf(found);
+    }),
+  append: async (stream, subject, expected, entries) => {
+    if (!hasEntries(entries)) return expected;
+    return append({ nats, stream, subject, expected, entries }, () => performance.now());
+  },
+  read: (stream, filter, afterSequence, batch) =>
+    persist(() => read(nats, { stream, filter, batch }, afterSequence)),
+  epoch: (stream) => persist(() => epoch(nats, stream)),
+  hint: (stream, filter, wake) => {
+    const subscription = nats.subscribe(liveSubject(filter), { callback: () => wake() });
+    return () => subscription.unsubscribe();
+  },
+});
+
+const hasEntries = (entries: readonly NewEntry[]): entries is readonly [NewEntry, ...NewEntry[]] =>
+  entries.length > 0;
+
+/** Reads are repeated while a leader changes or the connection comes back. */
+async function persist<T>(read: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await read();
+    } catch (error) {
+      if (tries >= readTries || classify(error).code !== "log-unavailable") throw error;
+      await sleep(100 * 2 ** tries);
+    }
+  }
+}
+
+async function load(
+  nats: Nats,
+  stream: StreamName,
+  subject: string,
+  after: number,
+): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for (let seq = after + 1; ; ) {
+    const query = { seq, next_by_subj: subject, batch: loadBatch, max_bytes: batchBytesMax };
+    const { messages, pending } = await getBatch(nats, stream, query);
+    entries.push(...messages.map(entryOf));
+    const last = messages.at(-1);
+    if (!last || pending === 0) return entries;
+    seq = last.sequence + 1;
+  }
+}
+
+/**
+ * Reads everything and filters here: so it is known how far the stream was scanned by the very replica that answered.
+ * Filtering at the broker would leave that open, and a guess from another replica could jump over entries.
+ */
+async function read(
+  nats: Nats,
+  { stream, filter, batch }: { stream: StreamName; filter: string; batch: number },
+  afterSequence: number,
+): Promise<{ entries: Entry[]; lastSequence: number }> {
+  for (let scanned = afterSequence; ; ) {
+    const { messages } = await getBatch(nats, stream, {
+      seq: scanned + 1,
+      next_by_subj: prefixOf[stream],
+      batch: Math.max(batch, 256),
+      max_bytes: batchBytesMax,
+    });
+    const last = messages.at(-1);
+    if (!last) return { entries: [], lastSequence: scanned };
+    const matching = messages.filter(({ subject }) => subjectMatches(filter, subject));
+    if (matching.length > batch) {
+      const entries = matching.slice(0, batch).map(entryOf);
+      return { entries, lastSequence: entries.at(-1)?.sequence ?? scanned };
+    }
+    scanned = last.sequence;
+    if (matching.length > 0) return { entries: matching.map(entryOf), lastSequence: scanned };
+  }
+}
+
+async function epoch(nats: Nats, stream: StreamName): Promise<number> {
+  const answer = await api<{ config: { metadata?: Record<string, string> } }>(
+    nats,
+    `STREAM.INFO.${stream}`,
+  );
+  return Number(valueOf(answer, `reading ${stream}`).config.metadata?.[epochKey] ?? 0);
+}
