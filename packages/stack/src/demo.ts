@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { createClients } from "./clients.ts";
 import { type DemoArguments, readArguments, usage } from "./demo/arguments.ts";
 import { followEvents } from "./demo/event-feed.ts";
+import { keepRunning } from "./demo/keep.ts";
 import { type Facts, listEvents, readable } from "./demo/report.ts";
 import { type StoryServer, tellStory } from "./demo/story.ts";
 import { type EmbeddedStack, startEmbeddedStack } from "./embedded-stack.ts";
@@ -58,18 +59,6 @@ async function play(stack: EmbeddedStack, vps: Vps, given: DemoArguments): Promi
   }
 }
 
-async function keep(stack: EmbeddedStack, vps: Vps): Promise<void> {
-  const context = await stack.context(tenant);
-  console.error(`
-The stack is running. In another terminal:
-  export CHOM_CONTEXT_FILE=${context}
-  npx -y pnpm@12.21.0 chom site list
-  npx -y pnpm@12.21.0 chom events tail
-The server is ${vps.user}@${vps.address}; logs are in ${stack.folder}.
-Ctrl-C ends and removes everything.`);
-  await new Promise(() => setInterval(() => {}, 60_000));
-}
-
 async function main(): Promise<number> {
   const given = readArguments(process.argv.slice(2));
   if (!given) {
@@ -84,7 +73,7 @@ async function main(): Promise<number> {
     try {
       const facts = await play(stack, vps, given);
       console.log(given.json ? JSON.stringify(facts, null, 2) : readable(facts));
-      if (given.keep) await keep(stack, vps);
+      if (given.keep) await keepRunning(stack, tenant, { ...vps, port: vps.sshPort });
       return facts.ok ? 0 : 1;
     } finally {
       await stack.stop();
