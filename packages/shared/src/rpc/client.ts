@@ -1,0 +1,154 @@
+/** Calls to a service of CHOM: promises and async iterables with deadlines, and Failures instead of gRPC errors. */
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  Client,
+  credentials,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import type { Secret } from "../secrets/secret.ts";
+import { failureFromStatus } from "./status.ts";
+
+type Method<Request, Response, Streams extends boolean> = {
+  readonly path: string;
+  readonly responseStream: Streams;
+  readonly requestSerialize: (value: Request) => Buffer;
+  readonly responseDeserialize: (value: Buffer) => Response;
+};
+
+// biome-ignore lint/suspicious/noExplicitAny: request and response differ by method.
+type Definition = Readonly<Record<string, Method<any, any, boolean>>>;
+
+export type CallSettings = {
+  /** From now; default 10 s for one answer, none for streams. */
+  readonly deadlineMs?: number;
+  readonly signal?: AbortSignal;
+  readonly traceparent?: string;
+};
+
+/** The methods of a generated service definition as functions. */
+export type Calls<D extends Definition> = {
+  readonly [Name in keyof D]: D[Name] extends Method<infer Request, infer Response, infer Streams>
+    ? (
+        request: Request,
+        settings?: CallSettings,
+      ) => Streams extends true ? AsyncIterable<Response> : Promise<Response>
+    : never;
+};
+
+export type ConnectOptions = {
+  /** `host:port`. */
+  readonly address: string;
+  /** Left out only towards a plain server in development. `cert` and `key` are the mutual-TLS identity. */
+  readonly tls?: {
+    readonly ca: Buffer;
+    readonly cert?: Buffer;
+    readonly key?: Buffer;
+    /** Name in the server's certificate when it is not that of the address. */
+    readonly serverName?: string;
+  };
+  /** Asked before each call, so that a renewed token is used. */
+  readonly token?: () => Secret | Promise<Secret>;
+};
+
+const defaultDeadlineMs = 10_000;
+
+function channelCredentials({ tls }: ConnectOptions): ChannelCredentials {
+  if (!tls) return credentials.createInsecure();
+  return credentials.createSsl(tls.ca, tls.key ?? null, tls.cert ?? null);
+}
+
+/** Connects (lazily) to a service; throws nothing before the first call. */
+export function connectRpc<D extends Definition>(
+  definition: D,
+  options: ConnectOptions,
+): { readonly calls: Calls<D>; close(): void } {
+  const client = new Client(options.address, channelCredentials(options), {
+    ...(options.tls?.serverName ? { "grpc.ssl_target_name_override": options.tls.serverName } : {}),
+    "grpc.keepalive_time_ms": 20_000,
+    "grpc.keepalive_timeout_ms": 10_000,
+    "grpc.max_receive_message_length": 4 << 20,
+    "grpc.initial_reconnect_backoff_ms": 200,
+    "grpc.max_reconnect_backoff_ms": 5_000,
+  });
+  const calls = Object.entries(definition).map(([name, method]) => [
+    name,
+    method.responseStream
+      ? (request: unknown, settings: CallSettings = {}) =>
+          streamCall(client, options, method, { request, settings })
+      : (request: unknown, settings: CallSettings = {}) =>
+          unaryCall(client, options, method, { request, settings }),
+  ]);
+  return { calls: Object.fromEntries(calls) as Calls<D>, close: () => client.close() };
+}
+
+type Asked = { readonly request: unknown; readonly settings: CallSettings };
+// biome-ignore lint/suspicious/noExplicitAny: as in Definition.
+type AnyMethod = Method<any, any, boolean>;
+
+async function metadataOf(options: ConnectOptions, settings: CallSettings): Promise<Metadata> {
+  const metadata = new Metadata();
+  const token = await options.token?.();
+  if (token) metadata.set("authorization", `Bearer ${token.reveal()}`);
+  if (settings.traceparent) metadata.set("traceparent", settings.traceparent);
+  return metadata;
+}
+
+const deadline = (ms: number | undefined): CallOptions =>
+  ms === undefined ? {} : { deadline: Date.now() + ms };
+
+async function unaryCall(
+  client: Client,
+  options: ConnectOptions,
+  method: AnyMethod,
+  { request, settings }: Asked,
+): Promise<unknown> {
+  settings.signal?.throwIfAborted();
+  const metadata = await metadataOf(options, settings);
+  const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+  const call = client.makeUnaryRequest(
+    method.path,
+    method.requestSerialize,
+    method.responseDeserialize,
+    request,
+    metadata,
+    deadline(settings.deadlineMs ?? defaultDeadlineMs),
+    (error, response) => (error ? reject(failureFromStatus(error)) : resolve(response)),
+  );
+  const cancel = () => call.cancel();
+  settings.signal?.addEventListener("abort", cancel, { once: true });
+  return promise.finally(() => settings.signal?.removeEventListener("abort", cancel));
+}
+
+async function* streamCall(
+  client: Client,
+  options: ConnectOptions,
+  method: AnyMethod,
+  { request, settings }: Asked,
+): AsyncIterable<unknown> {
+  settings.signal?.throwIfAborted();
+  const call = client.makeServerStreamRequest(
+    method.path,
+    method.requestSerialize,
+    method.responseDeserialize,
+    request,
+    await metadataOf(options, settings),
+    deadline(settings.deadlineMs),
+  );
+  const cancel = () => call.cancel();
+  settings.signal?.addEventListener("abort", cancel, { once: true });
+  try {
+    for await (const response of call) yield response;
+  } catch (error) {
+    throw isServiceError(error) ? failureFromStatus(error) : error;
+  } finally {
+    settings.signal?.removeEventListener("abort", cancel);
+    // Errors of a call that is being left have nobody to go to.
+    call.on("error", () => {});
+    call.cancel();
+  }
+}
+
+const isServiceError = (error: unknown): error is ServiceError =>
+  error instanceof Error && "code" in error && "metadata" in error;

@@ -1,0 +1,132 @@
+/** The gRPC server of a service: TLS, limits, health, reflection, and only handlers whose permission is declared. */
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { Server, ServerCredentials, type ServiceDefinition } from "@grpc/grpc-js";
+import { loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
+import { ReflectionService } from "@grpc/reflection";
+import { HealthImplementation } from "grpc-health-check";
+import type { JSONWebKeySet } from "jose";
+import { permanent } from "../failure/failure.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { authenticator, tokenVerifier } from "./authenticate.ts";
+import { bindHandlers, type RpcService } from "./unary.ts";
+
+/** PEM of the CA of callers, and of this service's own certificate and key. */
+export type TlsIdentity = { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer };
+
+export type RpcServerOptions = {
+  /** `host:port`; port 0 takes a free one. */
+  readonly listen: string;
+  /** Left out only outside production: then the wire is plain and nobody is known by certificate. */
+  readonly tls?: TlsIdentity | undefined;
+  readonly tokenKeys: JSONWebKeySet;
+  /** Permission by method path, from `@chom/proto/permissions`. */
+  readonly permissions: Readonly<Record<string, string>>;
+  readonly services: readonly RpcService[];
+  /** Lets tools ask what methods there are; never in production. */
+  readonly reflection: boolean;
+  readonly logger: Logger;
+};
+
+export type RpcServer = {
+  /** `host:port` really listened on. */
+  readonly address: string;
+  setServing(isServing: boolean): void;
+  /** Refuses new calls, lets running ones end for `graceMs`, then cuts them. */
+  close(graceMs: number): Promise<void>;
+};
+
+/** Limits of one connection and one message; the server's answer to floods. */
+const limits = {
+  "grpc.max_receive_message_length": 1 << 20,
+  "grpc.max_send_message_length": 4 << 20,
+  "grpc.max_concurrent_streams": 100,
+  "grpc.max_metadata_size": 8 << 10,
+  // Half-open connections are found within 40 s; callers may ping every 10 s.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_permit_without_calls": 1,
+  "grpc.http2.min_ping_interval_without_data_ms": 10_000,
+};
+
+/** TLS 1.3 that asks for a client certificate and trusts only what `ca` signed; tokens need none. */
+class OptionalClientCertificate extends ServerCredentials {
+  constructor({ ca, cert, key }: TlsIdentity) {
+    super(
+      { requestCert: true, rejectUnauthorized: false, minVersion: "TLSv1.3" },
+      { ca, cert, key },
+    );
+  }
+  override _equals(other: ServerCredentials): boolean {
+    return this === other;
+  }
+}
+
+/** Refuses methods without a declared permission, before anything listens. */
+function checkPermissions(
+  definition: ServiceDefinition,
+  permissions: Readonly<Record<string, string>>,
+): void {
+  for (const { path } of Object.values(definition)) {
+    if (!permissions[path]) throw permanent("invalid-config", `${path} declares no permission`);
+  }
+}
+
+const nameOf = (definition: ServiceDefinition): string =>
+  Object.values(definition)[0]?.path.split("/")[1] ?? "";
+
+/** Listens and answers. Health says NOT_SERVING until `setServing(true)`. */
+export async function startRpcServer(options: RpcServerOptions): Promise<RpcServer> {
+  const { services, permissions, logger } = options;
+  const server = new Server(limits);
+  const authenticate = authenticator({
+    verify: tokenVerifier(options.tokenKeys),
+    permissions,
+    random: randomBytes,
+  });
+  for (const { definition, implementation } of services) {
+    checkPermissions(definition, permissions);
+    server.addService(definition, bindHandlers(implementation, { authenticate, logger }));
+  }
+  const names = ["", ...services.map(({ definition }) => nameOf(definition))];
+  const health = new HealthImplementation();
+  const setServing = (isServing: boolean) => {
+    for (const name of names) health.setStatus(name, isServing ? "SERVING" : "NOT_SERVING");
+  };
+  setServing(false);
+  health.addToServer(server);
+  if (options.reflection) addReflection(server);
+  const port = await bind(server, options);
+  const host = options.listen.slice(0, options.listen.lastIndexOf(":"));
+  return {
+    address: `${host}:${port}`,
+    setServing,
+    close: (graceMs) => closeWithin(server, graceMs),
+  };
+}
+
+function addReflection(server: Server): void {
+  const descriptors = readFileSync(new URL(import.meta.resolve("@chom/proto/descriptors")));
+  new ReflectionService(loadFileDescriptorSetFromBuffer(descriptors)).addToServer(server);
+}
+
+function bind(server: Server, { listen, tls }: RpcServerOptions): Promise<number> {
+  const credentials = tls ? new OptionalClientCertificate(tls) : ServerCredentials.createInsecure();
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  server.bindAsync(listen, credentials, (cause, port) => {
+    if (!cause) resolve(port);
+    else reject(permanent("invalid-config", `cannot listen on ${listen}`, { cause }));
+  });
+  return promise;
+}
+
+async function closeWithin(server: Server, graceMs: number): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(() => {
+    server.forceShutdown();
+    resolve();
+  }, graceMs);
+  server.tryShutdown(() => resolve());
+  await promise;
+  clearTimeout(timer);
+}
