@@ -1,11 +1,10 @@
 /** Databases and the one role per service: it may make its own schemas and see nobody else's. */
-import type { Secret } from "@chom/shared/secrets/secret";
 import postgresClient from "postgres";
 
 export type ServiceRole = {
   /** Service and role name, `[a-z0-9_-]`; its schemas are `<name>` and `<name>_secrets`. */
   name: string;
-  password: Secret;
+  password: string;
   database: string;
 };
 
@@ -32,14 +31,14 @@ export async function createServiceRole(adminUrl: string, role: ServiceRole): Pr
     if (!known) await sql`create role ${sql(name)} login nosuperuser nocreatedb nocreaterole`;
     // Statements of this kind take no parameters, so the server quotes the value itself.
     const [alter] = await sql`
-      select format('alter role %I password %L', ${name}::text, ${role.password.reveal()}::text) as text`;
+      select format('alter role %I password %L', ${name}::text, ${role.password}::text) as text`;
     await sql.unsafe(alter?.["text"] as string);
     await sql`grant connect, temporary, create on database ${sql(database)} to ${sql(name)}`;
     for (const schema of [name, `${name}_secrets`]) {
       await sql`create schema if not exists ${sql(schema)} authorization ${sql(name)}`;
     }
   });
-  return Object.assign(url, { username: name, password: role.password.reveal() }).href;
+  return Object.assign(url, { username: name, password: role.password }).href;
 }
 
 async function as<T>(url: string, work: (sql: postgresClient.Sql) => Promise<T>): Promise<T> {

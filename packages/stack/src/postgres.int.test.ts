@@ -1,5 +1,4 @@
 import { existsSync } from "node:fs";
-import { Secret } from "@chom/shared/secrets/secret";
 import postgresClient from "postgres";
 import { expect, onTestFinished, test } from "vitest";
 import { isAlive } from "./child-process.ts";
@@ -19,8 +18,7 @@ async function ask<T>(url: string, work: (sql: postgresClient.Sql) => Promise<T>
 test("a service's role works in its own schemas and cannot touch another's", async () => {
   const postgres = await running();
   await postgres.createDatabase("chom");
-  const role = (name: string) =>
-    postgres.createServiceRole({ name, password: new Secret(`it's ${name}`), database: "chom" });
+  const role = (name: string) => postgres.createServiceRole(name, `it's ${name}`, "chom");
   const [backup, ssl] = [await role("backup"), await role("ssl")];
   await ask(backup, async (sql) => {
     await sql`create schema if not exists backup`;

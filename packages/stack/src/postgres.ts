@@ -8,13 +8,15 @@ import { type Child, isAlive, startChild, waitUntilReady } from "./child-process
 import { freePort } from "./free-port.ts";
 import { onExit } from "./on-exit.ts";
 import { type Disguise, disguise, postgresPrograms } from "./postgres-process.ts";
-import { createDatabase, createServiceRole, type ServiceRole } from "./postgres-roles.ts";
+import { createDatabase, createServiceRole } from "./postgres-roles.ts";
+import { type Progress, silent } from "./progress.ts";
 import { runCommand } from "./run-command.ts";
 import { scratchFolder } from "./scratch-folder.ts";
 
 export type PostgresOptions = {
   /** Survive a crash of the process with what was committed; default false, which is faster. */
   fsync?: boolean;
+  progress?: Progress;
 };
 
 export type Postgres = {
@@ -25,8 +27,8 @@ export type Postgres = {
   readonly pid: number;
   /** Makes an empty database nobody but the superuser may use yet, and gives the superuser's URL to it. */
   createDatabase: (name: string) => Promise<string>;
-  /** See `postgres-roles.ts`; gives the role's URL to that database. */
-  createServiceRole: (role: ServiceRole) => Promise<string>;
+  /** See `postgres-roles.ts`; gives the role's URL to that database (default `postgres`). */
+  createServiceRole: (name: string, password: string, database?: string) => Promise<string>;
   /** The end of its log. */
   log: () => string;
   /** Stops it and removes its folder. Idempotent. */
@@ -38,7 +40,11 @@ export type Postgres = {
 };
 
 /** Makes a cluster (about 0.5 s) and starts it; logins by SCRAM password only. Fails with `service-down`. */
-export async function startPostgres({ fsync = false }: PostgresOptions = {}): Promise<Postgres> {
+export async function startPostgres({
+  fsync = false,
+  progress = silent,
+}: PostgresOptions = {}): Promise<Postgres> {
+  progress("starting PostgreSQL");
   const programs = await postgresPrograms();
   const as = await disguise();
   const scratch = scratchFolder("postgres");
@@ -75,7 +81,8 @@ export async function startPostgres({ fsync = false }: PostgresOptions = {}): Pr
       return postmasterPid(data) ?? 0;
     },
     createDatabase: (name) => createDatabase(url, name),
-    createServiceRole: (role) => createServiceRole(url, role),
+    createServiceRole: (name, pass, database = "postgres") =>
+      createServiceRole(url, { name, password: pass, database }),
     log: () => child?.log() ?? "",
     stop,
     kill: () => end("SIGKILL"),
