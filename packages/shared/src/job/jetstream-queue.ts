@@ -1,0 +1,116 @@
+/** The work queue on the stream JOBS. */
+import { getFromLeader, type Nats, publish, valueOf } from "../event-log/nats.ts";
+import { type Pulled, pull } from "../event-log/pull.ts";
+import { transient } from "../failure/failure.ts";
+import { workConsumer } from "../topology/consumers.ts";
+import { type Family, isFamily } from "../topology/names.ts";
+import {
+  parseWorkSubject,
+  scheduleSubject,
+  wakeFilter,
+  workSubject,
+} from "../topology/subjects.ts";
+import { type Clock, sleep } from "./clock.ts";
+import type { Queue } from "./job.ts";
+import { type Delivery, pollOrder, type WorkItem, type WorkQueue } from "./work-queue.ts";
+
+const stream = "JOBS";
+const wrongSequence = new Set([10071, 10164]);
+// Items that come back by ack_wait send no wake-up; this is how late they may be noticed.
+const pollMs = 1_000;
+
+const subjectOf = ({ family, queue, tenant, jobId }: WorkItem): string =>
+  workSubject(family, queue, tenant, jobId);
+
+/** RFC 3339 with seconds is all that a schedule takes; rounded up, so that it is never early. */
+const scheduleTime = (at: Date): string =>
+  new Date(Math.ceil(at.getTime() / 1_000) * 1_000).toISOString().replace(".000Z", "Z");
+
+/** Opens one family's queue. Only that family's user may use it. */
+export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQueue {
+  let woken = () => {};
+  let poll = 0;
+  const listening = nats.subscribe(wakeFilter(family), { callback: () => woken() });
+  const put = (item: WorkItem, headers: Record<string, string>) =>
+    publish(nats, subjectOf(item), "{}", { headers });
+
+  async function takeNow(max: number): Promise<Delivery[]> {
+    poll += 1;
+    const taken: Delivery[] = [];
+    for (const queue of pollOrder(poll)) {
+      if (taken.length >= max) break;
+      const batch = Math.min(max - taken.length, 256);
+      const consumer = workConsumer(family, queue);
+      const pulled = await pull(nats, { stream, consumer, batch, waitMs: 0 });
+      taken.push(...pulled.flatMap((message) => deliveryOf(message) ?? []));
+    }
+    return taken;
+  }
+
+  return {
+    async publish(item, cause) {
+      const answer = await put(item, { "Nats-Msg-Id": `${item.jobId}:${cause}` });
+      valueOf(answer, `queueing ${item.jobId}`);
+    },
+    async publishIfAbsent(item, cause) {
+      const answer = await put(item, {
+        "Nats-Msg-Id": `${item.jobId}:${cause}:again:${clock.now().getTime()}`,
+        "Nats-Expected-Last-Subject-Sequence": "0",
+      });
+      if ("fault" in answer && wrongSequence.has(answer.fault.code)) return false;
+      valueOf(answer, `queueing ${item.jobId} again`);
+      return true;
+    },
+    async schedule(item, at, cause) {
+      const { tenant, jobId } = item;
+      const headers = {
+        "Nats-Msg-Id": `${jobId}:${cause}:${at.getTime()}`,
+        "Nats-Schedule": `@at ${scheduleTime(at)}`,
+        "Nats-Schedule-Target": subjectOf(item),
+      };
+      const answer = await publish(nats, scheduleSubject(family, tenant, jobId), "{}", { headers });
+      valueOf(answer, `scheduling ${jobId}`);
+    },
+    async presence(item) {
+      const last = (subject: string) => getFromLeader(nats, stream, { last_by_subj: subject });
+      if (await last(subjectOf(item))) return "item";
+      return (await last(scheduleSubject(family, item.tenant, item.jobId)))
+        ? "schedule"
+        : "nothing";
+    },
+    async take(max, signal) {
+      while (!signal.aborted) {
+        // Armed before looking, so that an item that comes meanwhile is not slept over.
+        const wake = new AbortController();
+        woken = () => wake.abort();
+        const taken = await takeNow(max).catch(async (error: unknown) => {
+          // The caller tries again; a broker that is away must not make that a busy loop.
+          await sleep(clock, pollMs, signal);
+          if (signal.aborted) return [];
+          throw transient("log-unavailable", "taking work failed", { cause: error });
+        });
+        if (taken.length > 0) return taken;
+        await sleep(clock, pollMs, AbortSignal.any([signal, wake.signal]));
+      }
+      return [];
+    },
+    close: () => listening.unsubscribe(),
+  };
+}
+
+/** An undecodable subject cannot be published by our users; it is put away rather than delivered for ever. */
+function deliveryOf(message: Pulled): Delivery | undefined {
+  const parts = parseWorkSubject(message.subject);
+  if (!parts || !isFamily(parts.family)) {
+    message.term("no subject of a work item");
+    return undefined;
+  }
+  return {
+    ...parts,
+    queue: parts.queue as Queue,
+    deliveries: message.deliveries,
+    working: message.working,
+    ack: message.ackSure,
+    nak: message.nak,
+  };
+}
