@@ -7,6 +7,7 @@ import type { Projection } from "../projection/projection.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Servers } from "../script/servers.ts";
+import type { SessionPorts } from "../script/sessions.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { RpcService } from "../rpc/unary.ts";
 
@@ -78,6 +79,8 @@ export type Cast = {
   readonly projections?: readonly Projection[];
   readonly rpc?: readonly RpcService[];
   readonly ticks?: readonly Tick[];
+  /** How this service's own jobs log in to servers; only credentials has the keys, all others ask it. */
+  readonly signer?: SessionPorts;
   /** Closed after everything else has stopped. */
   readonly close?: () => Promise<void>;
 };

@@ -1,0 +1,123 @@
+/** Settings that every service has, and the checks over several of them. */
+import { readFileSync } from "node:fs";
+import type { JSONWebKeySet } from "jose";
+import { Failure } from "../failure/failure.ts";
+import { parseTokenKeys } from "../rpc/authenticate.ts";
+import type { TlsIdentity } from "../rpc/server.ts";
+import { type RootKey, readRootKeys } from "../secrets/keyring.ts";
+import { address, durationMs, file, int, oneOf, secretFile, url, type Values } from "./settings.ts";
+
+const secondMs = 1_000;
+
+/** Readers of `CHOM_…` settings; `pnpm chom` and the deployment files name the same. */
+export const commonReaders = {
+  environment: oneOf("CHOM_ENVIRONMENT", ["production", "development", "test"]),
+  logLevel: oneOf("CHOM_LOG_LEVEL", ["debug", "info", "warn", "error", "silent"], {
+    fallback: "info",
+  }),
+  listen: address("CHOM_LISTEN"),
+  natsUrl: url("CHOM_NATS_URL"),
+  natsSeed: secretFile("CHOM_NATS_SEED_FILE", { fallback: undefined }),
+  natsCaFile: file("CHOM_NATS_CA_FILE", { fallback: undefined }),
+  postgresUrl: secretFile("CHOM_POSTGRES_URL_FILE"),
+  rootKeyFile: file("CHOM_ROOT_KEY_FILE"),
+  tokenKeysFile: file("CHOM_TOKEN_KEYS_FILE"),
+  tlsCaFile: file("CHOM_TLS_CA_FILE", { fallback: undefined }),
+  tlsCertFile: file("CHOM_TLS_CERT_FILE", { fallback: undefined }),
+  tlsKey: secretFile("CHOM_TLS_KEY_FILE", { fallback: undefined }),
+  credentialsAddress: address("CHOM_CREDENTIALS_URL", { fallback: undefined }),
+  workerConcurrency: int("CHOM_WORKER_CONCURRENCY", { min: 1, max: 1_000, fallback: 8 }),
+  postgresConnections: int("CHOM_POSTGRES_CONNECTIONS", { min: 2, max: 100, fallback: 10 }),
+  /** How long running jobs may go on after SIGTERM. */
+  drainMs: durationMs("CHOM_DRAIN", { min: 0, max: 600 * secondMs, fallback: 25 * secondMs }),
+  leaseTtlMs: durationMs("CHOM_LEASE_TTL", {
+    min: secondMs,
+    max: 300 * secondMs,
+    fallback: 30 * secondMs,
+  }),
+  heartbeatMs: durationMs("CHOM_HEARTBEAT", {
+    min: 100,
+    max: 100 * secondMs,
+    fallback: 8 * secondMs,
+  }),
+} as const;
+
+export type CommonSettings = Values<typeof commonReaders>;
+
+/** What the files named by the settings hold. */
+export type Loaded = {
+  readonly rootKeys: readonly RootKey[];
+  readonly tokenKeys: JSONWebKeySet;
+  readonly tls: TlsIdentity | undefined;
+};
+
+/** Keys made by the stack, the demo and tests are named so that production can refuse them. */
+const developmentName = /^(?:dev|demo|test|stack)/;
+
+function productionProblems(settings: CommonSettings, loaded: Loaded): string[] {
+  if (settings.environment !== "production") return [];
+  const problems: string[] = [];
+  if (!loaded.tls) problems.push("CHOM_TLS_CERT_FILE is not set, and production needs mutual TLS");
+  if (!settings.natsSeed) problems.push("CHOM_NATS_SEED_FILE is not set, and production needs it");
+  if (!settings.natsUrl.startsWith("tls://")) {
+    problems.push("CHOM_NATS_URL must begin with tls:// in production");
+  }
+  if (loaded.rootKeys.some(({ keyId }) => developmentName.test(keyId))) {
+    problems.push("CHOM_ROOT_KEY_FILE holds a development key");
+  }
+  if (loaded.tokenKeys.keys.some(({ kid }) => developmentName.test(kid ?? ""))) {
+    problems.push("CHOM_TOKEN_KEYS_FILE holds a development key");
+  }
+  return problems;
+}
+
+/** The broker gives an item to another worker after so long (topology). */
+const ackWaitMs = 30 * secondMs;
+
+function timingProblems({ heartbeatMs, leaseTtlMs }: CommonSettings): string[] {
+  const problems: string[] = [];
+  if (heartbeatMs * 3 > leaseTtlMs) {
+    problems.push("CHOM_HEARTBEAT must be at most a third of CHOM_LEASE_TTL");
+  }
+  if (leaseTtlMs > ackWaitMs) {
+    problems.push(`CHOM_LEASE_TTL must be at most the queue's ack wait, ${ackWaitMs / secondMs}s`);
+  }
+  return problems;
+}
+
+/** Reads the key files and refuses what is unsafe, all of it at once, as Failure `operator` "bad-settings". */
+export function loadCommon(settings: CommonSettings): Loaded {
+  const problems = timingProblems(settings);
+  const attempt = <T>(variable: string, read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      problems.push(`${variable}: ${error instanceof Error ? error.message : "is bad"}`);
+      return undefined;
+    }
+  };
+  const rootKeys = attempt("CHOM_ROOT_KEY_FILE", () => readRootKeys(settings.rootKeyFile));
+  const tokenKeys = attempt("CHOM_TOKEN_KEYS_FILE", () =>
+    parseTokenKeys(readFileSync(settings.tokenKeysFile, "utf8")),
+  );
+  const { tlsCaFile, tlsCertFile, tlsKey } = settings;
+  const given = [tlsCaFile, tlsCertFile, tlsKey].filter((part) => part !== undefined);
+  if (given.length === 1 || given.length === 2) {
+    problems.push("CHOM_TLS_CA_FILE, CHOM_TLS_CERT_FILE and CHOM_TLS_KEY_FILE belong together");
+  }
+  const tls =
+    tlsCaFile && tlsCertFile && tlsKey
+      ? {
+          ca: readFileSync(tlsCaFile),
+          cert: readFileSync(tlsCertFile),
+          key: Buffer.from(tlsKey.reveal()),
+        }
+      : undefined;
+  const loaded = { rootKeys: rootKeys ?? [], tokenKeys: tokenKeys ?? { keys: [] }, tls };
+  problems.push(...productionProblems(settings, loaded));
+  if (problems.length > 0) {
+    const message = `these settings are bad:\n  ${problems.join("\n  ")}`;
+    throw new Failure("operator", "bad-settings", message);
+  }
+  return loaded;
+}

@@ -1,0 +1,105 @@
+/** A service's Postgres: its role's connection pool, its migrations, and locks that hold over replicas. */
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { drizzle } from "drizzle-orm/postgres-js";
+import { migrate } from "drizzle-orm/postgres-js/migrator";
+import postgres from "postgres";
+import { transient } from "../failure/failure.ts";
+import type { Database } from "../projection/database.ts";
+import type { Secret } from "../secrets/secret.ts";
+
+export type Postgres = {
+  readonly db: Database;
+  readonly sql: postgres.Sql;
+  /** Runs `work` when no other replica holds the lock of this name; answers whether it did. */
+  exclusively(name: string, work: () => Promise<void>): Promise<boolean>;
+  /** Throws when the database does not answer within 3 s. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+};
+
+const connect = (url: Secret, max: number, service: string) =>
+  postgres(url.reveal(), {
+    max,
+    // Postgres notices like "schema exists, skipping" are no news.
+    onnotice: () => {},
+    connect_timeout: 10,
+    idle_timeout: 60,
+    connection: { application_name: `chom-${service}`, TimeZone: "UTC" },
+  });
+
+/** Opens a pool of at most `max` connections (default 10); it connects on first use. */
+export function openPostgres(url: Secret, service: string, max = 10): Postgres {
+  const sql = connect(url, max, service);
+  // Locks have a pool of their own: long holders must not starve queries.
+  const locks = connect(url, 4, service);
+  return {
+    // drizzle's type differs from the port's by its driver only.
+    db: drizzle(sql) as unknown as Database,
+    sql,
+    exclusively: (name, work) => withLock(locks, `${service}:${name}`, work),
+    async check() {
+      const late = new Promise<never>((_, reject) =>
+        setTimeout(() => reject(transient("db-gone-away", "Postgres is silent")), 3_000).unref(),
+      );
+      await Promise.race([sql`select 1`, late]);
+    },
+    async close() {
+      await Promise.all([sql.end({ timeout: 5 }), locks.end({ timeout: 5 })]);
+    },
+  };
+}
+
+async function withLock(sql: postgres.Sql, name: string, work: () => Promise<void>) {
+  const session = await sql.reserve();
+  try {
+    const [got] = await session<{ held: boolean }[]>`
+      select pg_try_advisory_lock(hashtextextended(${name}, 0)) as held`;
+    if (!got?.held) return false;
+    try {
+      await work();
+    } finally {
+      await session`select pg_advisory_unlock(hashtextextended(${name}, 0))`;
+    }
+    return true;
+  } finally {
+    session.release();
+  }
+}
+
+export type Migration = {
+  readonly url: Secret;
+  /** Also the schema; the ledger of migrations is its table `migrations`. */
+  readonly service: string;
+  /** Tables that every service has: statements that may be repeated. */
+  readonly shared: readonly string[];
+  /** drizzle's migrations folder; need not exist. */
+  readonly folder: URL;
+};
+
+/**
+ * Brings the service's schemas up to date. Replicas that start together wait for each other: drizzle itself takes
+ * no lock and two at once break (measured).
+ */
+export async function migrateService(migration: Migration): Promise<void> {
+  const { url, service, shared } = migration;
+  const sql = connect(url, 1, service);
+  try {
+    await sql`select pg_advisory_lock(hashtextextended(${`${service}:migrate`}, 0))`;
+    for (const schema of [service, `${service}_secrets`]) {
+      await sql`create schema if not exists ${sql(schema)}`;
+    }
+    for (const statement of shared) await sql.unsafe(statement);
+    const folder = fileURLToPath(migration.folder);
+    if (existsSync(`${folder}/meta/_journal.json`)) {
+      await migrate(drizzle(sql), {
+        migrationsFolder: folder,
+        migrationsSchema: service,
+        migrationsTable: "migrations",
+      });
+    }
+  } finally {
+    // Ending the session gives the lock back.
+    await sql.end({ timeout: 5 });
+  }
+}
