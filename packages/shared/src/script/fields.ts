@@ -4,8 +4,8 @@ import type { Fields } from "./script.ts";
 
 const version = "v=1";
 const line = /^([A-Za-z][A-Za-z0-9_]{0,63})=(.*)$/u;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: exactly those are refused.
-const control = /[\u0000-\u0008\u000a-\u001f\u007f]/u;
+/** Everything below a blank but the tab, and DEL. */
+const isControl = (char: string): boolean => (char < " " && char !== "\t") || char === "\u007f";
 const base64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
 const broken = (message: string) => failureOf("protocol-error", message);
@@ -20,7 +20,7 @@ export function parseLines(bytes: Buffer): ReadonlyMap<string, readonly string[]
   for (const [index, each] of lines.entries()) {
     const found = line.exec(each);
     const [key, value] = [found?.[1], found?.[2]];
-    if (key === undefined || value === undefined || control.test(value)) {
+    if (key === undefined || value === undefined || [...value].some(isControl)) {
       throw broken(`line ${index + 2} of the results is not key=value`);
     }
     values.set(key, [...(values.get(key) ?? []), value]);

@@ -153,8 +153,9 @@ chom_begin() {
   chom_text=$(printf %s "$chom_program" | base64 -d 2>&1 >"$chom_run/program") || chom_leave failed "$chom_text"
   chom_program=
   printf '%s %s\n' "$chom_epoch" "$chom_sequence" >"$chom_run/fence"
-  { : >"$chom_run/log"; } && { : >"$chom_run/out"; } ||
+  if ! { : >"$chom_run/log" && : >"$chom_run/out"; }; then
     chom_leave failed "cannot write below $chom_run (No space left on device?)"
+  fi
   for chom_key in $chom_keys; do
     printf '%s\n' "$chom_run" | chom_save "$chom_base/fence/$chom_tenant.$chom_key.current"
   done
@@ -187,7 +188,7 @@ chom_flow() {
   chom_stat "$chom_peer" || chom_leave failed "the connection is gone"
   if [ "$chom_upload" = yes ]; then
     mkfifo -m 0600 -- "$chom_run/upload" || chom_leave failed "cannot make a pipe in $chom_run"
-    { cat <&5; chom_upload_end; } >"$chom_run/upload" 2>/dev/null 4>&- 6>&- 7>&- 8>&- 9>&- &
+    chom_relay_upload &
     chom_relay=$!
     chom_start "$chom_peer" "$chom_started" <"$chom_run/upload" &
   else
@@ -202,7 +203,9 @@ chom_flow() {
 }
 
 # Holds the pipe open: a cut connection must not look like the end of the bytes. The watchdog ends the run then.
-chom_upload_end() {
+chom_relay_upload() {
+  exec <&5 >"$chom_run/upload" 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+  cat
   until [ -f "$chom_run/upload-complete" ]; do
     [ ! -f "$chom_run/result" ] && kill -0 $$ 2>/dev/null || return 0
     sleep 0.05 2>/dev/null || sleep 1

@@ -37,7 +37,10 @@ export function sshServers(options: SshServersOptions): Servers {
     run: (context, script, input) =>
       pool.withConnection(context, context.signal, async (connection) => {
         const variables = script.variables(input);
-        const { launch, opening } = prepare(context, script, variables, "run");
+        const { launch, opening } = prepare(context, script, variables, {
+          mode: "run",
+          upload: false,
+        });
         const report = await bounded(context, script, (signal) =>
           runRemotely(connection, { opening, signal }),
         ).catch((error: unknown) => stopped(context, connection, launch, error));
@@ -45,7 +48,7 @@ export function sshServers(options: SshServersOptions): Servers {
       }),
     transfer: (context, script, input, flow) =>
       pool.withConnection(context, context.signal, (connection) =>
-        transfer(context, connection, script, script.variables(input), flow),
+        transfer(context, connection, { script, variables: script.variables(input) }, flow),
       ),
     close: pool.close,
   };
@@ -56,13 +59,11 @@ function prepare(
   // biome-ignore lint/suspicious/noExplicitAny: input and output do not matter here.
   script: Script<any, unknown>,
   variables: Variables,
-  mode: "run" | "flow",
-  upload = false,
+  how: Pick<Launch, "mode" | "upload">,
 ): { launch: Launch; opening: Buffer } {
   const launch: Launch = {
     ...context,
-    mode,
-    upload,
+    ...how,
     step: stepHash(context.step, script.name, variables),
     timeoutMs: script.timeoutMs,
   };
@@ -107,11 +108,13 @@ async function transfer<Output, Received>(
   context: RunContext,
   connection: Connection,
   // biome-ignore lint/suspicious/noExplicitAny: the input became variables already.
-  script: Script<any, Output>,
-  variables: Variables,
+  { script, variables }: { script: Script<any, Output>; variables: Variables },
   flow: Flow<Received>,
 ): Promise<ScriptRun<Output> & { readonly received: Received }> {
-  const { launch, opening } = prepare(context, script, variables, "flow", !!flow.upload);
+  const { launch, opening } = prepare(context, script, variables, {
+    mode: "flow",
+    upload: !!flow.upload,
+  });
   const cancel = new AbortController();
   const inner = { ...context, signal: AbortSignal.any([context.signal, cancel.signal]) };
   return bounded(inner, script, async (signal) => {

@@ -195,8 +195,10 @@ export async function unlessAborted<T>(
 function isTruncatable(client: Client, negotiated: ssh2.NegotiatedAlgorithms): boolean {
   const uses = [negotiated.cs.cipher, negotiated.sc.cipher] as readonly string[];
   // ssh2 offers strict key exchange always and tells nobody whether the server took it.
-  const { _protocol: protocol } = client as unknown as { _protocol?: { _strictMode?: boolean } };
-  return uses.some((cipher) => cipher.startsWith("chacha20")) && protocol?._strictMode !== true;
+  const protocol = (client as unknown as Record<string, Record<string, unknown> | undefined>)[
+    "_protocol"
+  ];
+  return uses.some((cipher) => cipher.startsWith("chacha20")) && protocol?.["_strictMode"] !== true;
 }
 
 type SshError = Error & { level?: string; code?: string };

@@ -12,12 +12,14 @@ chom_supervise() {
   chom_stat $$
   printf '%s\n' "$chom_boot_id $$ $chom_started" >"$chom_run/session.new"
   mv -- "$chom_run/session.new" "$chom_run/session"
-  chom_watch </dev/null >/dev/null 2>&1 3>&- &
+  chom_watch &
   chom_watchdog=$!
 }
 
 # Runs in a process of its own until the time is over; ends everything in the session but itself and the first process.
 chom_watch() {
+  # Not where it is called: some shells keep copies of redirected descriptors, and a copy keeps the channel open.
+  exec </dev/null >/dev/null 2>&1 3>&-
   read -r chom_self chom_rest </proc/self/stat
   chom_sleep=
   trap 'kill "$chom_sleep" 2>/dev/null; exit 0' TERM
@@ -28,10 +30,12 @@ chom_watch() {
     wait "$chom_sleep"
   else
     while [ "$chom_timeout" -gt 0 ]; do
-      sleep 1
+      sleep 1 &
+      chom_sleep=$!
+      wait "$chom_sleep"
       chom_timeout=$((chom_timeout - 1))
       chom_stat "$chom_peer" && [ "$chom_started" = "$chom_peer_started" ] && continue
-      chom_why=cut
+      chom_why="cut"
       break
     done
   fi
