@@ -2,9 +2,8 @@
 import { BackupKind } from "@chom/proto/chom/backup/v1/backup";
 import { SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { permissions } from "@chom/proto/permissions";
-import { failureFromStatus } from "@chom/shared/rpc/status";
+import { classify } from "@chom/shared/failure/failure";
 import type { Clients } from "@chom/stack/clients";
-import { status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { storedEntries } from "./stored-entries.ts";
 import { startWorld, type World } from "./world.ts";
@@ -116,11 +115,11 @@ const refusal = (rpc: string, request: unknown) =>
     world.clients,
     rpc,
   )(request).then(
-    () => ({ code: status.OK, fields: [] as string[] }),
-    (error: { code: number }) => ({
-      code: error.code,
-      fields: failureFromStatus(error).violations.map(({ field }) => field),
-    }),
+    () => ({ kind: "none", fields: [] as string[] }),
+    (error: unknown) => {
+      const { kind, violations } = classify(error);
+      return { kind, fields: violations.map(({ field }) => field) };
+    },
   );
 
 test("the table of requests has every RPC of the contract", () => {
@@ -144,9 +143,9 @@ for (const [rpc, request] of Object.entries(wellFormed)) {
       const bad = isEnum ? [value.replace(/_KIND_.*/, "_KIND_UNSPECIFIED")] : [...hostile];
       if (required.has(field) && !optionalIn.has(rpc)) bad.push("");
       for (const spoiled of bad) {
-        const { code, fields } = await refusal(rpc, { ...request, [field]: spoiled });
+        const { kind, fields } = await refusal(rpc, { ...request, [field]: spoiled });
         const what = `${rpc} with ${field} = ${JSON.stringify(spoiled.slice(0, 30))}`;
-        expect([code, what]).toEqual([status.INVALID_ARGUMENT, what]);
+        expect([kind, what]).toEqual(["invalid", what]);
         expect(fields, what).toContain(snake(field));
       }
     }
@@ -157,7 +156,7 @@ for (const [rpc, request] of Object.entries(wellFormed)) {
 test("an id that does not exist and another tenant's id are both NOT_FOUND", async () => {
   const before = await storedEntries(world.stack);
   for (const rpc of Object.keys(wellFormed).filter((name) => !/list|register/i.test(name))) {
-    expect([rpc, (await refusal(rpc, wellFormed[rpc])).code]).toEqual([rpc, status.NOT_FOUND]);
+    expect([rpc, (await refusal(rpc, wellFormed[rpc])).kind]).toEqual([rpc, "not-found"]);
   }
   expect(await storedEntries(world.stack)).toEqual(before);
   const other = await world.as("other");
@@ -165,9 +164,9 @@ test("an id that does not exist and another tenant's id are both NOT_FOUND", asy
     wellFormed["credentials.registerServer"] as never,
   );
   const foreign = { ...wellFormed["credentials.getServer"], serverId };
-  expect((await refusal("credentials.getServer", foreign)).code).toBe(status.NOT_FOUND);
+  expect((await refusal("credentials.getServer", foreign)).kind).toBe("not-found");
   const rotate = { ...wellFormed["credentials.rotateKey"], serverId };
-  expect((await refusal("credentials.rotateKey", rotate)).code).toBe(status.NOT_FOUND);
+  expect((await refusal("credentials.rotateKey", rotate)).kind).toBe("not-found");
   const provision = { ...wellFormed["provisioning.provisionSite"], serverId };
-  expect((await refusal("provisioning.provisionSite", provision)).code).toBe(status.NOT_FOUND);
+  expect((await refusal("provisioning.provisionSite", provision)).kind).toBe("not-found");
 });

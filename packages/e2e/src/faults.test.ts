@@ -149,7 +149,7 @@ describe.skipIf(!support.ok)("faults on a real server", () => {
       oneTimePassword: "never sent",
       oneTimePrivateKey: "",
     });
-    await expect(install).rejects.toThrow(/host key/i);
+    await expect(install).rejects.toMatchObject({ code: "ssh-host-key-mismatch" });
     expect((await authLog()).match(/Accepted|Failed|publickey/g)?.length ?? 0).toBe(before);
   });
 

@@ -98,7 +98,7 @@ describe.skipIf(!support.ok)("the main job on a real server", () => {
     expect(jobs).toEqual([]);
     await expect(
       other.provisioning.getSite({ siteId: told.ids["siteId"] ?? "", minPosition: 0n }),
-    ).rejects.toThrow(/NOT_FOUND/);
+    ).rejects.toMatchObject({ kind: "not-found" });
   });
 
   test("no secret of the stack is in any service's log", async () => {

@@ -165,6 +165,6 @@ describe.skipIf(!support.ok)("sites on a real server", () => {
     );
     await expect(
       world.clients.provisioning.provisionSite({ ...request, domain: "other.chom.test" }),
-    ).rejects.toThrow(/ALREADY_EXISTS/);
+    ).rejects.toMatchObject({ code: "already-exists" });
   });
 });
