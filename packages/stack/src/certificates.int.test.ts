@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { connect, createServer, type PeerCertificate, type TLSSocket } from "node:tls";
+import { connect, createServer, type TLSSocket } from "node:tls";
 import { expect, onTestFinished, test } from "vitest";
 import { type Ca, createCa, type IssuedCertificate, issueCertificate } from "./certificates.ts";
 
@@ -18,9 +18,10 @@ async function server(
   listening.on("tlsClientError", () => {}).listen(0, "127.0.0.1");
   onTestFinished(() => void listening.close());
   await once(listening, "listening");
-  const client = once(listening, "secureConnection").then(([socket]: TLSSocket[]) => {
-    const name = (socket?.getPeerCertificate() as PeerCertificate).subjectaltname ?? "";
-    socket?.destroy();
+  const client = once(listening, "secureConnection").then((args) => {
+    const socket = args[0] as TLSSocket;
+    const name = socket.getPeerCertificate().subjectaltname ?? "";
+    socket.destroy();
     return name;
   });
   return { port: (listening.address() as AddressInfo).port, client };

@@ -7,7 +7,8 @@ import { toStderr } from "./progress.ts";
 
 function fetchJson(url: string, ca?: string): Promise<Record<string, unknown>> {
   return new Promise((done, refuse) => {
-    const options = { agent: false, ...(ca === undefined ? {} : { ca }) };
+    const headers = { "user-agent": "test" };
+    const options = { headers, agent: false, ...(ca === undefined ? {} : { ca }) };
     get(url, options, (answer) => {
       let text = "";
       answer.on("data", (part) => {

@@ -148,7 +148,9 @@ async function writeConfig(
 
 function fetchText(url: string, ca: string): Promise<string> {
   return new Promise((done, refuse) => {
-    const request = get(url, { ca, agent: false, timeout: 5_000 }, (answer) => {
+    // Pebble refuses requests that do not say who asks, as RFC 8555 section 6.1 wants.
+    const headers = { "user-agent": "chom-stack" };
+    const request = get(url, { ca, headers, agent: false, timeout: 5_000 }, (answer) => {
       let text = "";
       answer.setEncoding("utf8").on("data", (part: string) => {
         text += part;
