@@ -1,0 +1,145 @@
+/** Carries out what was asked of a family's jobs: cancel, retry, resume, forget. Only the family writes their journals. */
+import { JobControlRequested } from "@chom/proto/chom/jobs/v1/control";
+import type { EventMeta } from "../aggregate/aggregate.ts";
+import { eventTypes } from "../aggregate/event-types.ts";
+import { hashId } from "../aggregate/id.ts";
+import { classify } from "../failure/failure.ts";
+import { type Reactor, reactor } from "../reactor/reactor.ts";
+import { appendDecided, decideEvents } from "./decided-events.ts";
+import { itemOf } from "./dispatch.ts";
+import type { Engine } from "./engine.ts";
+import { journalEvents } from "./journal-events.ts";
+import { type JournalWriter, openJournal } from "./journal-writer.ts";
+import { inputOf } from "./payload.ts";
+
+const racesMax = 20;
+
+type Wish = { readonly actor: string; readonly reason: string; readonly eventId: string };
+
+/** The reactor `<family>-job-control`. What a job's state forbids by now is dropped: the caller was told at the request. */
+export const jobControl = (engine: Engine): Reactor =>
+  reactor({
+    name: "job-control",
+    aggregate: "job-control",
+    from: eventTypes({ JobControlRequested }),
+    on: {
+      async JobControlRequested({ family, jobId, verb, actor, reason }, meta) {
+        if (family !== engine.family) return [];
+        await carryOut(
+          engine,
+          { jobId, verb, wish: { actor, reason, eventId: meta.eventId } },
+          meta,
+        );
+        return [];
+      },
+    },
+  });
+
+async function carryOut(
+  engine: Engine,
+  { jobId, verb, wish }: { jobId: string; verb: string; wish: Wish },
+  meta: EventMeta,
+): Promise<void> {
+  const journal = await openJournal(engine, { tenant: meta.tenant, jobId });
+  const act = verbs[verb];
+  if (!act || !journal.state().queued) {
+    engine.logger.warn(
+      { jobId, verb },
+      "a wish for an unknown job or of an unknown kind is dropped",
+    );
+    return;
+  }
+  for (let race = 1; ; race += 1) {
+    try {
+      await act(engine, journal, wish);
+      return;
+    } catch (error) {
+      if (classify(error).code !== "wrong-sequence" || race >= racesMax) throw error;
+    }
+  }
+}
+
+type Verb = (engine: Engine, journal: JournalWriter, wish: Wish) => Promise<void>;
+
+const verbs: Readonly<Record<string, Verb>> = { cancel, retry, resume, forget };
+
+const authorship = ({ actor, eventId }: Wish, names: readonly string[]) => ({
+  actor,
+  causationId: eventId,
+  // The same wish carried out twice is one entry.
+  ids: names.map((name) => hashId(eventId, name)),
+});
+
+/** A job that never started ends here; for any other the worker ends it, after taking back what was done. */
+async function cancel(engine: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
+  const state = journal.state();
+  const { queued } = state;
+  if (!queued || state.end || state.cancel) return endUnstarted(engine, journal);
+  const { actor, reason } = wish;
+  const requested = journalEvents.JobCancelRequested({ actor, reason });
+  if (state.everStarted) {
+    await journal.request([requested], authorship(wish, ["requested"]));
+    return putInQueue(engine, journal);
+  }
+  const job = engine.jobs.get(queued.jobName);
+  const { tenant, jobId } = journal;
+  const input = job
+    ? inputOf(engine.sealer, job, { tenant, jobId, input: queued.input })
+    : undefined;
+  const at = engine.clock.now();
+  const events = job
+    ? await decideEvents(engine, {
+        job,
+        tenant,
+        jobId,
+        state,
+        command: job.cancelled,
+        input: { jobId, input, at, tenant, actor: queued.actor, reason },
+        phase: "cancelled",
+      })
+    : [];
+  const cancelled = journalEvents.JobCancelled({ reason, actor, events });
+  await journal.request([requested, cancelled], authorship(wish, ["requested", "cancelled"]));
+  await endUnstarted(engine, journal);
+}
+
+/** Makes good what a process that died after the entry left undone. */
+const endUnstarted = (engine: Engine, journal: JournalWriter): Promise<void> =>
+  appendDecided(engine, journal.jobId, journal.state());
+
+async function retry(engine: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
+  const state = journal.state();
+  if (state.end?.name === "JobFailed" && !state.forgotten) {
+    const { actor, reason } = wish;
+    const generation = state.generation + 1;
+    const retried = journalEvents.JobRetried({ generation, actor, reason });
+    await journal.request([retried], authorship(wish, ["retried"]));
+  }
+  await putInQueue(engine, journal);
+}
+
+async function resume(engine: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
+  if (journal.state().parked) {
+    const { actor, reason } = wish;
+    await journal.request(
+      [journalEvents.JobResumed({ actor, reason })],
+      authorship(wish, ["resumed"]),
+    );
+  }
+  await putInQueue(engine, journal);
+}
+
+async function forget(_: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
+  const state = journal.state();
+  if (state.end?.name !== "JobFailed" || state.forgotten) return;
+  const { actor, reason } = wish;
+  const forgotten = journalEvents.JobForgotten({ actor, reason });
+  await journal.request([forgotten], authorship(wish, ["forgotten"]));
+}
+
+/** Harmless for a job that a worker has: the run lease is held, and the item is acknowledged. */
+async function putInQueue(engine: Engine, { tenant, jobId, state }: JournalWriter): Promise<void> {
+  const { queued, end, sequence } = state();
+  if (!queued || end) return;
+  await engine.queue.publish(itemOf(engine.family, { tenant, jobId }, queued), sequence);
+}
