@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { connectNats } from "@chom/shared/event-log/nats";
+import { failureOf } from "@chom/shared/failure/failure";
 import { Secret } from "@chom/shared/secrets/secret";
 import { apply } from "@chom/shared/topology/apply";
 import { inboxPrefix } from "@chom/shared/topology/names";
@@ -15,9 +16,11 @@ import { onExit } from "./on-exit.ts";
 import { type Pebble, startPebble } from "./pebble.ts";
 import { type Postgres, startPostgres } from "./postgres.ts";
 import { type Progress, silent } from "./progress.ts";
+import { runCommand } from "./run-command.ts";
 import { scratchFolder } from "./scratch-folder.ts";
 import {
   prepareService,
+  root,
   type ServiceName,
   type ServiceProcess,
   serviceNames,
@@ -92,8 +95,8 @@ async function createRoles(
   await postgres.createDatabase("chom");
   const files = await Promise.all(
     serviceNames.map(async (name) => {
-      const password = new Secret(randomBytes(18).toString("base64url"));
-      const url = await postgres.createServiceRole({ name, password, database: "chom" });
+      const password = randomBytes(18).toString("base64url");
+      const url = await postgres.createServiceRole(name, password, "chom");
       const file = join(folder, `${name}.postgres`);
       writeFileSync(file, `${url}\n`, { mode: 0o600 });
       return [name, file] as const;
@@ -129,10 +132,12 @@ async function ownSettings(
 ): Promise<Record<ServiceName, Record<string, string>>> {
   const acmeCa = join(folder, "acme-ca.pem");
   writeFileSync(acmeCa, pebble.ca);
-  const identity = join(folder, "backup-identity.json");
+  const identity = join(folder, "backup.key");
   mkdirSync(join(folder, "vault"), { mode: 0o700 });
-  const { newBackupIdentity } = await import("./backup-identity.ts");
-  writeFileSync(identity, newBackupIdentity(), { mode: 0o600 });
+  // As an operator would: services are not imported from here.
+  const made = await runCommand(process.execPath, [`${root}services/backup/src/make-keys.ts`]);
+  if (made.code !== 0) throw failureOf("service-down", `make-keys failed: ${made.stderr}`);
+  writeFileSync(identity, made.stdout, { mode: 0o600 });
   return {
     credentials: { CHOM_ALLOW_PRIVATE_ADDRESSES: "true" },
     provisioning: {},

@@ -23,7 +23,8 @@ export type ServiceProcess = {
   restart: (env?: Record<string, string>) => Promise<void>;
 };
 
-const root = fileURLToPath(new URL("../../../", import.meta.url));
+/** The repository, with a slash at its end. */
+export const root = fileURLToPath(new URL("../../../", import.meta.url));
 const startTimeoutMs = 60_000;
 const drainMs = 40_000;
 
