@@ -30,16 +30,6 @@ export const commonReaders = {
   postgresConnections: int("CHOM_POSTGRES_CONNECTIONS", { min: 2, max: 100, fallback: 10 }),
   /** How long running jobs may go on after SIGTERM. */
   drainMs: durationMs("CHOM_DRAIN", { min: 0, max: 600 * secondMs, fallback: 25 * secondMs }),
-  leaseTtlMs: durationMs("CHOM_LEASE_TTL", {
-    min: secondMs,
-    max: 300 * secondMs,
-    fallback: 30 * secondMs,
-  }),
-  heartbeatMs: durationMs("CHOM_HEARTBEAT", {
-    min: 100,
-    max: 100 * secondMs,
-    fallback: 8 * secondMs,
-  }),
 } as const;
 
 export type CommonSettings = Values<typeof commonReaders>;
@@ -71,23 +61,9 @@ function productionProblems(settings: CommonSettings, loaded: Loaded): string[] 
   return problems;
 }
 
-/** The broker gives an item to another worker after so long (topology). */
-const ackWaitMs = 30 * secondMs;
-
-function timingProblems({ heartbeatMs, leaseTtlMs }: CommonSettings): string[] {
-  const problems: string[] = [];
-  if (heartbeatMs * 3 > leaseTtlMs) {
-    problems.push("CHOM_HEARTBEAT must be at most a third of CHOM_LEASE_TTL");
-  }
-  if (leaseTtlMs > ackWaitMs) {
-    problems.push(`CHOM_LEASE_TTL must be at most the queue's ack wait, ${ackWaitMs / secondMs}s`);
-  }
-  return problems;
-}
-
 /** Reads the key files and refuses what is unsafe, all of it at once, as Failure `operator` "bad-settings". */
 export function loadCommon(settings: CommonSettings): Loaded {
-  const problems = timingProblems(settings);
+  const problems: string[] = [];
   const attempt = <T>(variable: string, read: () => T): T | undefined => {
     try {
       return read();

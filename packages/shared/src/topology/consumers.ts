@@ -19,6 +19,9 @@ export type Concurrency = Readonly<Record<Queue, number>>;
 
 export const defaultConcurrency: Concurrency = { high: 64, default: 128, low: 32 };
 
+/** An item that its worker says nothing about for so long is given to another; no lease may outlive it. */
+export const workAckWaitMs = 30_000;
+
 /** Durable name of a family's consumer for one priority. */
 export const workConsumer = (family: Family, queue: Queue): string => `${family}-${queue}`;
 
@@ -41,7 +44,7 @@ const reactors: readonly (readonly [User, string, string])[] = [
 const pull = {
   ack_policy: "explicit",
   // A worker that died is noticed after this long; the living renew every 10 s.
-  ack_wait: 30 * secondNs,
+  ack_wait: (workAckWaitMs / 1_000) * secondNs,
 };
 
 const work = (family: Family, queue: Queue, concurrency: Concurrency): ConsumerSettings => ({

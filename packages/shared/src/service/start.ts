@@ -1,0 +1,175 @@
+/** Builds a service from its cast, starts it, and stops it in the reverse order. `serve` makes a process of it. */
+import { randomBytes } from "node:crypto";
+import { permissions } from "@chom/proto/permissions";
+import { classify, operator } from "../failure/failure.ts";
+import { connectNats, type Nats } from "../event-log/nats.ts";
+import { startRpcServer, type RpcServer } from "../rpc/server.ts";
+import { keyring } from "../secrets/keyring.ts";
+import { createLogger, type Logger } from "../telemetry/logger.ts";
+import { checkTopology } from "../topology/check.ts";
+import { inboxPrefix, type User, users } from "../topology/names.ts";
+import { type AppParts, buildApp } from "./build-app.ts";
+import type { App, Cast } from "./app.ts";
+import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./common-settings.ts";
+import { watchHealth } from "./health.ts";
+import { migrateService, openPostgres, type Postgres } from "./postgres.ts";
+import { type Runners, sharedTables, startRunners } from "./runners.ts";
+import { type Readers, readSettings, type Values } from "./settings.ts";
+
+export type Service<R extends Readers> = {
+  /** Also schema and role in Postgres, broker user, mutual-TLS identity and source of events. */
+  readonly name: User;
+  /** drizzle's migrations folder, `new URL("../migrations", import.meta.url)`. */
+  readonly migrations: URL;
+  /** The service's own settings, beside the common ones. */
+  readonly settings?: R;
+  /** The only composition root. */
+  readonly cast: (app: App, settings: Values<R>) => Cast | Promise<Cast>;
+};
+
+export type Running = {
+  readonly logger: Logger;
+  /** `host:port` of the RPC server. */
+  readonly address: string;
+  /** NOT_SERVING, no new work, running jobs get the drain time, then everything is closed. Idempotent. */
+  stop(): Promise<void>;
+};
+
+type Environment = Readonly<Record<string, string | undefined>>;
+type Closer = () => Promise<unknown>;
+
+/** A stack of things to close, newest first; one that fails is logged and does not keep the others open. */
+function closers(logger: Logger) {
+  const stack: { name: string; close: Closer }[] = [];
+  let closing: Promise<void> | undefined;
+  const closeAll = async () => {
+    for (const { name, close } of stack.reverse()) {
+      await close().catch((err: unknown) => logger.warn({ err, part: name }, "closing failed"));
+    }
+  };
+  return {
+    add: (name: string, close: Closer) => void stack.push({ name, close }),
+    close: () => (closing ??= closeAll()),
+  };
+}
+
+/** Starts everything and answers when calls are answered and work is done. Throws what keeps it from starting. */
+export async function startService<R extends Readers>(
+  service: Service<R>,
+  environment: Environment,
+): Promise<Running> {
+  if (!users.includes(service.name)) {
+    throw operator("bad-settings", `the topology knows no user "${service.name}"`);
+  }
+  const own = (service.settings ?? {}) as R;
+  const all = readSettings({ ...own, ...commonReaders }, environment);
+  const settings = all as unknown as CommonSettings;
+  const loaded = loadCommon(settings);
+  const logger = createLogger({ service: service.name, level: settings.logLevel });
+  logger.info({ settings: all }, "starting");
+  const open = closers(logger);
+  try {
+    return await compose({ service, settings, loaded, logger, own: all as Values<R>, open });
+  } catch (error) {
+    await open.close();
+    throw error;
+  }
+}
+
+type Composition<R extends Readers> = {
+  service: Service<R>;
+  settings: CommonSettings;
+  loaded: Loaded;
+  logger: Logger;
+  own: Values<R>;
+  open: ReturnType<typeof closers>;
+};
+
+async function compose<R extends Readers>(parts: Composition<R>): Promise<Running> {
+  const { service, settings, loaded, logger, own, open } = parts;
+  const nats = await openBroker(service.name, settings);
+  open.add("broker", () => nats.close());
+  await checkTopology(nats, service.name);
+  const url = settings.postgresUrl;
+  const shared = sharedTables(service.name);
+  await migrateService({ url, service: service.name, shared, folder: service.migrations });
+  const postgres = openPostgres(url, service.name, settings.postgresConnections);
+  open.add("postgres", () => postgres.close());
+
+  const sealer = keyring(loaded.rootKeys, randomBytes);
+  const appParts: AppParts = {
+    name: service.name,
+    settings,
+    loaded,
+    nats,
+    postgres,
+    sealer,
+    logger,
+  };
+  const { app, attach, close } = buildApp(appParts);
+  open.add("servers", close);
+  const cast = await service.cast(app, own);
+  open.add("cast", async () => cast.close?.());
+
+  const runners = startRunners({ ...appParts, app, cast, attach });
+  open.add("runners", () => runners.stop(settings.drainMs));
+  const server = await startServer(parts, cast);
+  open.add("rpc", () => server.close(2_000));
+  const health = watch({ nats, postgres, server, runners, logger });
+  logger.info({ address: server.address }, "serving");
+  return {
+    logger,
+    address: server.address,
+    async stop() {
+      health.abort();
+      server.setServing(false);
+      await open.close();
+    },
+  };
+}
+
+/** The broker's users are named like the services. */
+const openBroker = (user: User, { natsUrl, natsSeed, natsCaFile }: CommonSettings): Promise<Nats> =>
+  connectNats({
+    servers: natsUrl,
+    name: user,
+    seed: natsSeed,
+    inboxPrefix: inboxPrefix(user),
+    caFile: natsCaFile,
+  });
+
+const startServer = <R extends Readers>(
+  { settings, loaded, logger }: Composition<R>,
+  cast: Cast,
+): Promise<RpcServer> =>
+  startRpcServer({
+    listen: settings.listen,
+    tls: loaded.tls,
+    tokenKeys: loaded.tokenKeys,
+    permissions,
+    services: cast.rpc ?? [],
+    reflection: settings.environment !== "production",
+    logger,
+  });
+
+function watch(parts: {
+  nats: Nats;
+  postgres: Postgres;
+  server: RpcServer;
+  runners: Runners;
+  logger: Logger;
+}): AbortController {
+  const { nats, postgres, server, runners, logger } = parts;
+  const health = new AbortController();
+  const checks = [
+    { name: "broker", run: async () => void (await nats.flush()) },
+    { name: "postgres", run: () => postgres.check() },
+    { name: "runners", run: () => runners.check() },
+  ];
+  server.setServing(true);
+  const { signal } = health;
+  watchHealth({ checks, everyMs: 5_000, signal, logger, setServing: server.setServing }).catch(
+    (error: unknown) => logger.error({ err: classify(error) }, "health watch ended"),
+  );
+  return health;
+}
