@@ -107,7 +107,9 @@ type AnyCall = (request: unknown) => Promise<unknown>;
 const callOf = (clients: Clients, rpc: string): AnyCall => {
   const [service = "", method = ""] = rpc.split(".");
   const client = (clients as unknown as Record<string, Record<string, AnyCall>>)[service];
-  return (request) => (client?.[method] as AnyCall)(request);
+  const call = client?.[method];
+  if (!call) throw new Error(`no client for ${rpc}`);
+  return call;
 };
 
 const refusal = (rpc: string, request: unknown) =>

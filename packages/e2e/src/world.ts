@@ -26,7 +26,7 @@ export const newId = (what: string): string => `${what}-${randomBytes(6).toStrin
 export const jobTimeoutMs = 180_000;
 
 /** Events that end a wait for success when they name what is waited for. */
-export const failures = [
+const failures = [
   "SiteProvisioningFailed",
   "SiteDeprovisioningFailed",
   "CertificateFailed",
@@ -70,7 +70,7 @@ export async function startWorld(options: EmbeddedStackOptions = {}): Promise<Wo
 }
 
 /** Registers a server and installs its key; answers its id. */
-export async function registerServer(clients: Clients, vps: Vps): Promise<string> {
+async function registerServer(clients: Clients, vps: Vps): Promise<string> {
   const oneTimePassword = randomBytes(12).toString("base64url");
   await vps.setPassword(oneTimePassword);
   const { serverId } = await clients.credentials.registerServer({
