@@ -201,13 +201,18 @@ const endBadly = (
   if (status === "ended") return [];
   const { code, message, undone, jobId } = report;
   const ids = { restoreId, backupId, siteId, jobId };
-  if (status !== "touched") return happened.RestoreFailed({ ...ids, code, message });
-  if (undone) return happened.RestoreRolledBack({ ...ids, code, message });
-  return happened.RestoreFailed({
-    ...ids,
-    code: "needs-operator",
-    message: `the site could not be put back and stays closed; first: ${code}, ${message}`,
-  });
+  const unfinished = Object.values(state.points)
+    .filter((point) => point.isSafetyPoint && point.status === "pending")
+    .map((point) => happened.BackupFailed({ ...ids, backupId: point.backupId, code, message }));
+  if (status !== "touched") {
+    return [...unfinished, happened.RestoreFailed({ ...ids, code, message })];
+  }
+  if (undone) return [...unfinished, happened.RestoreRolledBack({ ...ids, code, message })];
+  const stays = `the site could not be put back and stays closed; first: ${code}, ${message}`;
+  return [
+    ...unfinished,
+    happened.RestoreFailed({ ...ids, code: "needs-operator", message: stays }),
+  ];
 };
 
 const commands = {
@@ -273,7 +278,8 @@ const commands = {
       throw rejected("backup-in-use", "a restore reads this backup");
     return happened.BackupExpired({ ...input, freedBytes: BigInt(point.storedBytes) });
   },
-  endExpiry: (_: Backups, __: Done<ExpireBackupsInput, { expired: number }>) => [],
+  /** Everything was recorded while it ran. */
+  endExpiry: (_state: Backups, _report: Done<ExpireBackupsInput, { expired: number }>) => [],
 };
 
 /** True while a restore that has not ended reads the point. */

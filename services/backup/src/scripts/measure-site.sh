@@ -6,7 +6,7 @@ need du df awk stat
 
 case $site_user in '' | *[!a-z0-9-]*) fail invalid-config "the site's user has an impossible name" ;; esac
 [ "$root_path" = "/srv/sites/$site_user" ] || fail invalid-config "the site's folder is not where sites are"
-[ -d "$root_path" ] && [ ! -L "$root_path" ] || fail invalid-config "there is no folder $root_path"
+if [ ! -d "$root_path" ] || [ -L "$root_path" ]; then fail invalid-config "there is no folder $root_path"; fi
 [ "$(stat -c %U -- "$root_path")" = "$site_user" ] || fail invalid-config "$root_path belongs to another user"
 
 # Files that vanish while du looks make it complain; its sum is good enough for an estimate.

@@ -7,7 +7,7 @@ need tar find realpath
 case $site_user in '' | *[!a-z0-9-]*) fail invalid-config "the site's user has an impossible name" ;; esac
 [ "$root_path" = "/srv/sites/$site_user" ] || fail invalid-config "the site's folder is not where sites are"
 stage=$root_path.restore
-[ -d "$stage" ] && [ ! -L "$stage" ] || fail invalid-config "there is no place to unpack to"
+if [ ! -d "$stage" ] || [ -L "$stage" ]; then fail invalid-config "there is no place to unpack to"; fi
 find "$stage" -mindepth 1 -xdev -delete
 
 as_user "$site_user" nice -n 19 tar --directory="$stage" --extract --file=- --preserve-permissions --no-same-owner \

@@ -45,6 +45,7 @@ database_back() {
     { printf 'SET foreign_key_checks = 0; RENAME TABLE '; paste -s -d , -- "$state/moves"; printf ';\n'; } |
       "$client" --default-character-set=utf8mb4 || fail db-gone-away "the tables could not change back"
   fi
+  # shellcheck disable=SC2016 # backticks are SQL's here
   sed -E '/^(\/\*![0-9]+ (CREATE|DEFINER)|CREATE DEFINER)/s/DEFINER=`([^`]|``)*`@`([^`]|``)*`//' "$state/old-objects.sql" |
     "$client" "--defaults-extra-file=/etc/chom/sites/$site_user/db.cnf" --binary-mode --default-character-set=utf8mb4 \
       "--database=$database_name" || fail db-gone-away "views, triggers or routines cannot be made again"

@@ -95,6 +95,7 @@ drop_objects() {
 }
 # As the site's own user, whose text this is: what it may not do itself it may not do through us. It becomes the definer.
 load_objects() {
+  # shellcheck disable=SC2016 # backticks are SQL's here
   sed -E '/^(\/\*![0-9]+ (CREATE|DEFINER)|CREATE DEFINER)/s/DEFINER=`([^`]|``)*`@`([^`]|``)*`//' "$state/$1" |
     "$client" "--defaults-extra-file=/etc/chom/sites/$site_user/db.cnf" --binary-mode --default-character-set=utf8mb4 \
       "--database=$database_name" || fail restore-verification-failed "views, triggers or routines cannot be made"

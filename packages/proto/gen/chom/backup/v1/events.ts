@@ -153,6 +153,8 @@ export interface CreateBackupInput {
   safetyPoint: boolean;
   siteKind: string;
   phpVersion: string;
+  /** Size of the site's last backup, 0 when there is none: the job's time grows with it. */
+  estimatedBytes: bigint;
 }
 
 /** Input of `backup.restore`. */
@@ -169,6 +171,8 @@ export interface RestoreBackupInput {
   acceptNoSafety: boolean;
   siteKind: string;
   phpVersion: string;
+  /** Size of the backup, before compression. */
+  estimatedBytes: bigint;
 }
 
 /** Input of `backup.verify`. */
@@ -2508,6 +2512,7 @@ function createBaseCreateBackupInput(): CreateBackupInput {
     safetyPoint: false,
     siteKind: "",
     phpVersion: "",
+    estimatedBytes: 0n,
   };
 }
 
@@ -2550,6 +2555,12 @@ export const CreateBackupInput: MessageFns<CreateBackupInput, "chom.backup.v1.Cr
     }
     if (message.phpVersion !== "") {
       writer.uint32(98).string(message.phpVersion);
+    }
+    if (message.estimatedBytes !== 0n) {
+      if (BigInt.asIntN(64, message.estimatedBytes) !== message.estimatedBytes) {
+        throw new globalThis.Error("value provided for field message.estimatedBytes of type int64 too large");
+      }
+      writer.uint32(104).int64(message.estimatedBytes);
     }
     return writer;
   },
@@ -2663,6 +2674,14 @@ export const CreateBackupInput: MessageFns<CreateBackupInput, "chom.backup.v1.Cr
             message.phpVersion = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.estimatedBytes = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2729,6 +2748,11 @@ export const CreateBackupInput: MessageFns<CreateBackupInput, "chom.backup.v1.Cr
         : isSet(object.php_version)
         ? globalThis.String(object.php_version)
         : "",
+      estimatedBytes: isSet(object.estimatedBytes)
+        ? BigInt(object.estimatedBytes)
+        : isSet(object.estimated_bytes)
+        ? BigInt(object.estimated_bytes)
+        : 0n,
     };
   },
 
@@ -2770,6 +2794,9 @@ export const CreateBackupInput: MessageFns<CreateBackupInput, "chom.backup.v1.Cr
     if (message.phpVersion !== "") {
       obj.phpVersion = message.phpVersion;
     }
+    if (message.estimatedBytes !== 0n) {
+      obj.estimatedBytes = message.estimatedBytes.toString();
+    }
     return obj;
   },
 
@@ -2790,6 +2817,9 @@ export const CreateBackupInput: MessageFns<CreateBackupInput, "chom.backup.v1.Cr
     message.safetyPoint = object.safetyPoint ?? false;
     message.siteKind = object.siteKind ?? "";
     message.phpVersion = object.phpVersion ?? "";
+    message.estimatedBytes = (object.estimatedBytes !== undefined && object.estimatedBytes !== null)
+      ? BigInt(object.estimatedBytes)
+      : 0n;
     return message;
   },
 };
@@ -2808,6 +2838,7 @@ function createBaseRestoreBackupInput(): RestoreBackupInput {
     acceptNoSafety: false,
     siteKind: "",
     phpVersion: "",
+    estimatedBytes: 0n,
   };
 }
 
@@ -2850,6 +2881,12 @@ export const RestoreBackupInput: MessageFns<RestoreBackupInput, "chom.backup.v1.
     }
     if (message.phpVersion !== "") {
       writer.uint32(98).string(message.phpVersion);
+    }
+    if (message.estimatedBytes !== 0n) {
+      if (BigInt.asIntN(64, message.estimatedBytes) !== message.estimatedBytes) {
+        throw new globalThis.Error("value provided for field message.estimatedBytes of type int64 too large");
+      }
+      writer.uint32(104).int64(message.estimatedBytes);
     }
     return writer;
   },
@@ -2963,6 +3000,14 @@ export const RestoreBackupInput: MessageFns<RestoreBackupInput, "chom.backup.v1.
             message.phpVersion = reader.string();
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.estimatedBytes = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3033,6 +3078,11 @@ export const RestoreBackupInput: MessageFns<RestoreBackupInput, "chom.backup.v1.
         : isSet(object.php_version)
         ? globalThis.String(object.php_version)
         : "",
+      estimatedBytes: isSet(object.estimatedBytes)
+        ? BigInt(object.estimatedBytes)
+        : isSet(object.estimated_bytes)
+        ? BigInt(object.estimated_bytes)
+        : 0n,
     };
   },
 
@@ -3074,6 +3124,9 @@ export const RestoreBackupInput: MessageFns<RestoreBackupInput, "chom.backup.v1.
     if (message.phpVersion !== "") {
       obj.phpVersion = message.phpVersion;
     }
+    if (message.estimatedBytes !== 0n) {
+      obj.estimatedBytes = message.estimatedBytes.toString();
+    }
     return obj;
   },
 
@@ -3094,6 +3147,9 @@ export const RestoreBackupInput: MessageFns<RestoreBackupInput, "chom.backup.v1.
     message.acceptNoSafety = object.acceptNoSafety ?? false;
     message.siteKind = object.siteKind ?? "";
     message.phpVersion = object.phpVersion ?? "";
+    message.estimatedBytes = (object.estimatedBytes !== undefined && object.estimatedBytes !== null)
+      ? BigInt(object.estimatedBytes)
+      : 0n;
     return message;
   },
 };
