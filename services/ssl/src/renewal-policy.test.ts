@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { lifeLeft, planRenewal, renewalByLifetime, steadyRandom } from "./renewal-policy.ts";
+import { planRenewal, renewalByLifetime, spreadOf } from "./renewal-policy.ts";
 
 const dayMs = 86_400_000;
 const start = new Date("2026-11-01T00:00:00Z");
@@ -69,20 +69,17 @@ test("without a window the lifetime decides", () => {
   expect(days(planRenewal(life(90), null, 0).renewAt)).toBe(60);
 });
 
-test("what is left of a lifetime goes from 1 to 0 and stays there", () => {
-  const found = [-5, 0, 45, 90, 99].map((day) =>
-    lifeLeft(life(90), new Date(start.getTime() + day * dayMs)),
-  );
-  expect(found).toEqual([1, 1, 0.5, 0, 0]);
-});
-
-test("a digest gives a number from 0 to 1, always the same", () => {
+test("a text gives a number from 0 to 1, always the same and evenly spread", () => {
   fc.assert(
-    fc.property(fc.uint8Array({ minLength: 4, maxLength: 32 }), (digest) => {
-      const number = steadyRandom(digest);
+    fc.property(fc.string(), (text) => {
+      const number = spreadOf(text);
       expect(number).toBeGreaterThanOrEqual(0);
       expect(number).toBeLessThan(1);
-      expect(steadyRandom(digest.slice())).toBe(number);
+      expect(spreadOf(text)).toBe(number);
     }),
   );
+  const numbers = Array.from({ length: 1_000 }, (_, index) => spreadOf(`site-${index}`));
+  const lower = numbers.filter((number) => number < 0.25).length;
+  expect(lower).toBeGreaterThan(200);
+  expect(lower).toBeLessThan(300);
 });

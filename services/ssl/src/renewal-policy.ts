@@ -1,4 +1,5 @@
 /** When a certificate is renewed: by the CA's advice (ARI), else at a fraction of its real lifetime. Pure. */
+import { createHash } from "node:crypto";
 import type { RenewalWindow } from "./acme/ari.ts";
 
 export type Lifetime = { readonly notBefore: Date; readonly notAfter: Date };
@@ -41,13 +42,6 @@ export function planRenewal(
   return { renewAt: new Date(Math.min(advised, latest)), basis: "ari" };
 }
 
-/** What share of its lifetime a certificate still has, from 1 to 0. Alerts rise at 1/3, 1/6 and 1/12. */
-export function lifeLeft(lifetime: Lifetime, now: Date): number {
-  const left = (lifetime.notAfter.getTime() - now.getTime()) / lifeOf(lifetime);
-  return Math.min(1, Math.max(0, left));
-}
-
-/** A number from 0 (inclusive) to 1 (exclusive) that is the same for the same id (its 26 base32 characters or any text). */
-export function steadyRandom(digest: Uint8Array): number {
-  return new DataView(digest.buffer, digest.byteOffset, 4).getUint32(0) / 2 ** 32;
-}
+/** A number from 0 (inclusive) to 1 (exclusive), evenly spread and always the same for the same text. */
+export const spreadOf = (text: string): number =>
+  createHash("sha256").update(text).digest().readUInt32BE() / 2 ** 32;
