@@ -39,4 +39,10 @@ const commands = {
 };
 
 /** Domain: the guard against two sites of one name. */
-export const domain = aggregate({ name: "domain", events: domainEvents, initial, evolve, commands });
+export const domain = aggregate({
+  name: "domain",
+  events: domainEvents,
+  initial,
+  evolve,
+  commands,
+});

@@ -37,19 +37,22 @@ export type Site = {
   readonly kind: SiteKind;
   readonly phpVersion: string;
   readonly databaseName: string;
+  /** As asked for. */
+  readonly wantsDatabase: boolean;
   /** The job that the status comes from. */
   readonly jobId: string;
   readonly restoreId: string;
 };
 
 const evolve: Evolve<Site, typeof siteEvents> = {
-  SiteRequested: (site, { domain, serverId, kind, phpVersion, jobId }) => ({
+  SiteRequested: (site, { domain, serverId, kind, phpVersion, database, jobId }) => ({
     ...site,
     status: "creating",
     domain,
     serverId,
     kind,
     phpVersion,
+    wantsDatabase: database,
     jobId,
   }),
   SiteProvisioned: (site, { domain, serverId, kind, phpVersion, databaseName, jobId }) => ({
@@ -172,6 +175,7 @@ const initial = (): Site => ({
   kind: SiteKind.UNSPECIFIED,
   phpVersion: "",
   databaseName: "",
+  wantsDatabase: false,
   jobId: "",
   restoreId: "",
 });
