@@ -13,7 +13,8 @@ const prelude = part("./prelude.sh");
 const launcher = part("./launcher.sh");
 
 const environment =
-  "env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root chom_peer=$PPID";
+  "env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C HOME=/root chom_peer=$PPID " +
+  'chom_auth="$SSH_USER_AUTH"';
 const bootstrap = `'umask 077; IFS= read -r chom_line && eval "$(printf %s "$chom_line" | base64 -d)"'`;
 
 /**

@@ -16,7 +16,11 @@ const refusals: ReadonlySet<Failure["kind"]> = new Set([
 ]);
 
 /** Codes that the caller must see as they are. */
-const kept: ReadonlySet<string> = new Set(["signer-refused", "server-not-ready"]);
+const kept: ReadonlySet<string> = new Set([
+  "signer-refused",
+  "server-not-ready",
+  "ssh-host-key-mismatch",
+]);
 
 function mapped(error: unknown): Failure {
   const failure = classify(error);
@@ -42,7 +46,8 @@ async function answered<T>(call: Promise<T>): Promise<T> {
 
 /**
  * Session ports over gRPC. `calls` must be connected with the service's own mutual-TLS identity. Codes:
- * signer-unavailable (nobody answered within 5 s), signer-refused, server-not-ready.
+ * signer-unavailable (nobody answered within 5 s), signer-refused, server-not-ready,
+ * ssh-host-key-mismatch (the server is quarantined).
  */
 export const remoteSigner = (calls: Calls<typeof SignerServiceService>): SessionPorts => ({
   openSession: async (owner, signal) => {

@@ -1,13 +1,17 @@
 /** Connections of running jobs: one for a job and a server, used by its steps in turn, closed soon after the last. */
 import type { RunContext } from "./servers.ts";
-import { type Connection, connect, type Target } from "./ssh.ts";
+import { type Connection, connect, type Login, type Target } from "./ssh.ts";
 import { SigningAgent } from "./signing-agent.ts";
 
 /** Which running job logs in where; what the signer checks. */
 export type SessionOwner = Pick<RunContext, "tenant" | "jobId" | "fence" | "serverId" | "keyId">;
 
 /** How to reach a server, and the public keys to offer, best first. */
-export type SessionTarget = Target & { readonly publicKeys: readonly string[] };
+export type SessionTarget = Target & {
+  readonly publicKeys: readonly string[];
+  /** Instead of the public keys: a one-time credential of a server that has none of ours yet. */
+  readonly oneTime?: Login;
+};
 
 export type SessionPorts = {
   openSession(owner: SessionOwner, signal: AbortSignal): Promise<SessionTarget>;
@@ -102,7 +106,7 @@ async function login(
   signal: AbortSignal,
   options: SessionOptions,
 ): Promise<Connection> {
-  const { publicKeys, ...target } = await options.openSession(owner, signal);
+  const { publicKeys, oneTime, ...target } = await options.openSession(owner, signal);
   const reports: Promise<void>[] = [];
   try {
     return await connect({
@@ -112,7 +116,7 @@ async function login(
         : { connectTimeoutMs: options.connectTimeoutMs }),
       ...(options.keepaliveMs === undefined ? {} : { keepaliveMs: options.keepaliveMs }),
       signal,
-      login: {
+      login: oneTime ?? {
         agent: new SigningAgent(publicKeys, (key, data) => options.sign(owner, key, data)),
       },
       onHostKeyMismatch: (hostKey) => {

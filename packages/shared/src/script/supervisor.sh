@@ -6,8 +6,8 @@
 chom_supervise() {
   chom_run=$1
   chom_timeout=$2
-  chom_peer=${3:-}
-  chom_peer_started=${4:-}
+  chom_watched=${3:-}
+  chom_watched_started=${4:-}
   chom_boot
   chom_stat $$
   printf '%s\n' "$chom_boot_id $$ $chom_started" >"$chom_run/session.new"
@@ -24,7 +24,7 @@ chom_watch() {
   chom_sleep=
   trap 'kill "$chom_sleep" 2>/dev/null; exit 0' TERM
   chom_why=timed-out
-  if [ -z "$chom_peer" ]; then
+  if [ -z "$chom_watched" ]; then
     sleep "$chom_timeout" &
     chom_sleep=$!
     wait "$chom_sleep"
@@ -34,7 +34,7 @@ chom_watch() {
       chom_sleep=$!
       wait "$chom_sleep"
       chom_timeout=$((chom_timeout - 1))
-      chom_stat "$chom_peer" && [ "$chom_started" = "$chom_peer_started" ] && continue
+      chom_stat "$chom_watched" && [ "$chom_started" = "$chom_watched_started" ] && continue
       chom_why="cut"
       break
     done

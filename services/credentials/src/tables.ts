@@ -1,0 +1,68 @@
+/** Read models of servers, and the one table that is no read model: the sealed private keys. */
+import {
+  customType,
+  index,
+  integer,
+  jsonb,
+  pgSchema,
+  primaryKey,
+  text,
+  timestamp,
+} from "drizzle-orm/pg-core";
+
+const schema = pgSchema("credentials");
+const secrets = pgSchema("credentials_secrets");
+const bytes = customType<{ data: Buffer; driverData: Buffer }>({ dataType: () => "bytea" });
+const time = (name: string) => timestamp(name, { withTimezone: true, precision: 3 });
+
+export const servers = schema.table(
+  "servers",
+  {
+    tenant: text("tenant").notNull(),
+    serverId: text("server_id").notNull(),
+    name: text("name").notNull(),
+    address: text("address").notNull(),
+    port: integer("port").notNull(),
+    user: text("login_user").notNull(),
+    hostKeys: jsonb("host_keys").$type<readonly string[]>().notNull(),
+    status: text("status").notNull(),
+    registeredAt: time("registered_at").notNull(),
+    rotatedAt: time("rotated_at"),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenant, table.serverId] }),
+    index("servers_by_time").on(table.tenant, table.registeredAt, table.serverId),
+  ],
+);
+
+export const serverKeys = schema.table(
+  "server_keys",
+  {
+    tenant: text("tenant").notNull(),
+    serverId: text("server_id").notNull(),
+    keyId: text("key_id").notNull(),
+    publicKey: text("public_key").notNull(),
+    fingerprint: text("fingerprint").notNull(),
+    status: text("status").notNull(),
+    createdAt: time("created_at").notNull(),
+    retireAt: time("retire_at"),
+  },
+  (table) => [primaryKey({ columns: [table.tenant, table.serverId, table.keyId] })],
+);
+
+/** Never rebuilt; part of CHOM's own backup. A forgotten key keeps its public half and fingerprint only. */
+export const keys = secrets.table(
+  "keys",
+  {
+    tenant: text("tenant").notNull(),
+    serverId: text("server_id").notNull(),
+    keyId: text("key_id").notNull(),
+    publicKey: text("public_key").notNull(),
+    fingerprint: text("fingerprint").notNull(),
+    sealedWith: text("sealed_with"),
+    sealed: bytes("sealed"),
+    createdAt: time("created_at").notNull(),
+    forgottenAt: time("forgotten_at"),
+  },
+  (table) => [primaryKey({ columns: [table.tenant, table.serverId, table.keyId] })],
+);
