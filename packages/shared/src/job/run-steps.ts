@@ -94,7 +94,7 @@ function undoingWith(settings: RunSettings, log: Log, signal: AbortSignal): Undo
   return {
     signal,
     async script<Input, Output>(script: Script<Input, Output>, serverId: string, input: Input) {
-      const question = questionContext(settings, log, serverId, signal);
+      const question = questionContext(settings, log, { serverId, signal });
       return (await settings.servers.run(question, script, input)).output;
     },
   };
@@ -110,13 +110,17 @@ function contextOf(
   return { tenant, jobId: id, fence, serverId, leaseKeys, step, signal, ...(keyId && { keyId }) };
 }
 
+type Question = {
+  readonly serverId: string;
+  readonly signal: AbortSignal;
+  readonly keyId?: string | undefined;
+};
+
 /** Questions and undos have a name of their own each time: their answer is never taken from an earlier run. */
 function questionContext(
   settings: RunSettings,
   log: Log,
-  serverId: string,
-  signal: AbortSignal,
-  keyId?: string,
+  { serverId, signal, keyId }: Question,
 ): RunContext {
   log.questions += 1;
   const step = `${log.asks} ${settings.fence} ${log.questions}`;
@@ -210,12 +214,15 @@ export function startRun<A extends AnyAggregate>(
         const result = await fn(settings.signal);
         return { result, exitCode: 0, outputTail: "" };
       }),
-    script: (name, script, serverId, input, options = {}) =>
-      passStep(settings, log, { name, serverId, options }, async () => {
+    script: ((...given: Parameters<Run["script"]>) => {
+      const [name, script, serverId, input, options = {}] = given;
+      return passStep(settings, log, { name, serverId, options }, async () => {
         const context = onServer(name, serverId, options.keyId);
         const { output, exitCode, outputTail } = await settings.servers.run(context, script, input);
         return { result: output, exitCode, outputTail };
-      }),
+      });
+      // As with `transfer`: five parameters by name are the interface's, not ours to write again.
+    }) as Run["script"],
     transfer: ((...given: Parameters<Run["transfer"]>) => {
       const [name, script, serverId, input, flow, options = {}] = given;
       return passStep(settings, log, { name, serverId, options }, async () => {
@@ -227,7 +234,7 @@ export function startRun<A extends AnyAggregate>(
     }) as Run["transfer"],
     async ask(script, serverId, input, options = {}) {
       const { signal } = settings;
-      const question = questionContext(settings, log, serverId, signal, options.keyId);
+      const question = questionContext(settings, log, { serverId, signal, keyId: options.keyId });
       return (await settings.servers.run(question, script, input)).output;
     },
     record: (name, command, input) =>

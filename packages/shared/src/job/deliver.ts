@@ -1,0 +1,212 @@
+/** What a worker does with one delivered item: the journal decides, the item is only a hint. */
+import { hashId } from "../aggregate/id.ts";
+import { classify } from "../failure/failure.ts";
+import type { Lease } from "../lease/lease.ts";
+import type { Ticket } from "../lease/tickets.ts";
+import { leaseKey } from "../topology/subjects.ts";
+import { type AttemptSettings, endCancelled, endFailed, type Next, runAttempt } from "./attempt.ts";
+import { appendDecided } from "./decided-events.ts";
+import type { Engine } from "./engine.ts";
+import { type Hold, startHold } from "./hold.ts";
+import type { AnyJob } from "./job.ts";
+import { mustUndo } from "./job-state.ts";
+import { journalEvents } from "./journal-events.ts";
+import { type JournalWriter, openJournal } from "./journal-writer.ts";
+import { type Move, moveOf } from "./next-move.ts";
+import { decideStarted, infoOf, isFenced } from "./outcome-entries.ts";
+import { inputOf } from "./payload.ts";
+import type { Delivery } from "./work-queue.ts";
+
+/** Waits up to this long keep their item; longer ones become a schedule, because a waiting item holds a slot. */
+const nakMaxMs = 5_000;
+/** How soon a job looks again for a lease that somebody holds, should no wake-up come. */
+const checkBackMs = 15_000;
+/** How soon another worker should be tried for a job that this build does not know. */
+const unknownJobMs = 60_000;
+const startsMax = 10;
+
+type Hands = {
+  readonly engine: Engine;
+  readonly delivery: Delivery;
+  readonly journal: JournalWriter;
+  readonly stopping: AbortSignal;
+};
+
+const done: Next = { item: "done" };
+const inMs = ({ engine }: Hands, delayMs: number): Next => ({
+  item: "again",
+  at: new Date(engine.clock.now().getTime() + delayMs),
+});
+
+/**
+ * Handles one item to its end. Throws what cannot be helped here (the log away, a lease lost while undoing): then the
+ * item is not acknowledged and comes back.
+ */
+export async function deliver(
+  engine: Engine,
+  delivery: Delivery,
+  stopping: AbortSignal,
+): Promise<void> {
+  const { tenant, jobId } = delivery;
+  const journal = await openJournal(engine, { tenant, jobId });
+  const hands: Hands = { engine, delivery, journal, stopping };
+  // First of all: what an earlier run decided reaches the event log, whatever else is true of the job.
+  await appendDecided(engine, jobId, journal.state());
+  const move = moveOf(journal.state(), engine.clock.now());
+  if (move.do === "refuse") return refuse(hands);
+  if (move.do === "nothing") return finish(hands, done);
+  if (move.do === "wait") return finish(hands, { item: "again", at: move.until });
+  const job = engine.jobs.get(journal.state().queued?.jobName ?? "");
+  if (!job) {
+    // A newer build may know it: neither a failure nor a spent try.
+    engine.logger.error({ jobId, job: journal.state().queued?.jobName }, "unknown job");
+    return finish(hands, inMs(hands, unknownJobMs));
+  }
+  const owner = `${engine.worker} ${engine.newId()}`;
+  const acquired = await engine.leases.acquire(leaseKey(tenant, "run", jobId), owner);
+  // Another run is at it; should its worker die, this brings the job back.
+  if ("heldBy" in acquired) return finish(hands, inMs(hands, checkBackMs));
+  const hold = startHold(engine, delivery, acquired.lease);
+  let next: Next;
+  try {
+    await journal.refresh();
+    next = await perform(hands, job, hold);
+  } catch (error) {
+    if (!isFenced(error)) throw error;
+    engine.logger.warn({ jobId, err: error }, "fenced: a newer attempt owns the job");
+    next = done;
+  } finally {
+    await hold.release();
+  }
+  await finish(hands, next);
+}
+
+/** Nobody queued such a job. A stale replica may only not know it yet, so the leader is asked. */
+async function refuse({ engine, delivery, journal }: Hands): Promise<void> {
+  if (await engine.log.last("JOURNAL", journal.subject)) return delivery.nak(1_000);
+  const { jobId, tenant } = delivery;
+  engine.logger.error({ alert: true, jobId, tenant }, "a work item without a job was dropped");
+  await delivery.ack();
+}
+
+async function finish({ engine, delivery, journal }: Hands, next: Next): Promise<void> {
+  if (next.item === "done") return delivery.ack();
+  const delayMs = next.at.getTime() - engine.clock.now().getTime();
+  if (delayMs <= nakMaxMs) return delivery.nak(Math.max(delayMs, 1));
+  const { family, queue, tenant, jobId } = delivery;
+  await engine.queue.schedule({ family, queue, tenant, jobId }, next.at, journal.state().sequence);
+  await delivery.ack();
+}
+
+/** Moves until one holds: whoever appends in between makes it look again. */
+async function perform(hands: Hands, job: AnyJob, hold: Hold): Promise<Next> {
+  const { engine, journal } = hands;
+  for (let times = 1; ; times += 1) {
+    await appendDecided(engine, journal.jobId, journal.state());
+    const move = moveOf(journal.state(), engine.clock.now());
+    if (move.do === "nothing" || move.do === "refuse") return done;
+    if (move.do === "wait") return { item: "again", at: move.until };
+    try {
+      return await act(hands, { job, hold, move });
+    } catch (error) {
+      // A request of ours was overtaken, before anything was done.
+      if (classify(error).code !== "wrong-sequence" || times >= startsMax) throw error;
+    }
+  }
+}
+
+type Acting = {
+  readonly job: AnyJob;
+  readonly hold: Hold;
+  readonly move: Extract<Move, { do: "work" | "cancel" | "fail" }>;
+};
+
+async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
+  const { engine, journal, stopping } = hands;
+  const state = journal.state();
+  let input: unknown;
+  try {
+    const { tenant, jobId } = journal;
+    input = inputOf(engine.sealer, job, { tenant, jobId, input: state.queued?.input });
+  } catch (error) {
+    const failure = infoOf(classify(error));
+    const remedy = "give the service the key that sealed the input, then resume the job";
+    await journal.request([journalEvents.JobParked({ failure, remedy })]);
+    return done;
+  }
+  const base = { engine, job, journal, input, startedAt: engine.clock.now() };
+  const ending = (startedSequence: number, fence: string, leaseKeys: readonly string[]) =>
+    end(move, { subject: { ...base, startedSequence }, hold, stopping, fence, leaseKeys });
+  // Nothing to take back: no effects, so no leases and no fence.
+  if (move.do !== "work" && !mustUndo(state)) return ending(state.startedSequence, "", []);
+  const leaseKeys = keysOf(job, input, journal.tenant);
+  const taken = await engine.leases.acquireAll(leaseKeys, journal.jobId);
+  if ("heldBy" in taken) return waitFor(hands, taken.heldBy);
+  hold.add(taken.leases);
+  await leaveQueue(hands, taken.leases);
+  const attempt = move.do === "work" ? move.attempt : state.attempts;
+  const startedSequence = await start(hands, { job, input, attempt, leaseKeys });
+  const fence = `${await engine.log.epoch("JOURNAL")}.${startedSequence}`;
+  if (move.do !== "work") return ending(startedSequence, fence, leaseKeys);
+  const subject = { ...base, startedSequence };
+  return runAttempt({ subject, hold, stopping, fence, leaseKeys });
+}
+
+function end(move: Acting["move"], settings: AttemptSettings): Promise<Next> {
+  if (move.do === "cancel") return endCancelled(settings, move);
+  if (move.do === "fail") return endFailed(settings, move.failure);
+  throw new TypeError("working is no end");
+}
+
+const keysOf = (job: AnyJob, input: unknown, tenant: string): string[] =>
+  [...new Set(job.exclusive?.(input) ?? [])].toSorted().map((key) => {
+    const dot = key.indexOf(".");
+    return leaseKey(tenant, key.slice(0, dot), key.slice(dot + 1));
+  });
+
+/** JobStarted: from here on this process owns the job, until a newer one. */
+async function start(
+  { engine, journal }: Hands,
+  begun: { job: AnyJob; input: unknown; attempt: number; leaseKeys: readonly string[] },
+): Promise<number> {
+  const { queued, generation, everStarted } = journal.state();
+  const { job, input, attempt, leaseKeys } = begun;
+  const timeoutMs = Number(queued?.timeoutMs ?? 0n);
+  const events = everStarted ? [] : await decideStarted({ engine, job, journal, input });
+  const sequence = await journal.request([
+    journalEvents.JobStarted({
+      attempt,
+      worker: engine.worker,
+      generation,
+      deadline: new Date(engine.clock.now().getTime() + timeoutMs),
+      leaseKeys: [...leaseKeys],
+      events,
+    }),
+  ]);
+  await appendDecided(engine, journal.jobId, journal.state());
+  return sequence;
+}
+
+/** A job's place in the queue for a lease is that of its acceptance. */
+const ticketOf = ({ engine, journal }: Hands, key: string): Ticket => {
+  const at = journal.state().queued?.at.getTime() ?? 0;
+  const id = `${at.toString(36).padStart(9, "0")}${hashId(journal.jobId)}`;
+  return { key, id, owner: journal.jobId, family: engine.family };
+};
+
+async function waitFor(
+  hands: Hands,
+  { key, owner }: { key: string; owner: string },
+): Promise<Next> {
+  const { engine, journal } = hands;
+  if (journal.state().waitingFor !== key) {
+    await journal.request([journalEvents.JobWaiting({ leaseKey: key, holderJobId: owner })]);
+  }
+  await engine.tickets.take(ticketOf(hands, key));
+  return inMs(hands, checkBackMs);
+}
+
+async function leaveQueue(hands: Hands, leases: readonly Lease[]): Promise<void> {
+  if (hands.journal.state().waitingFor === "") return;
+  for (const { key } of leases) await hands.engine.tickets.drop(ticketOf(hands, key));
+}

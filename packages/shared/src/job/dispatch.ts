@@ -1,0 +1,151 @@
+/** Accepting a job: journaled first, then queued; both are stored when it answers. */
+import { hashId, isId } from "../aggregate/id.ts";
+import { classify, conflict, type FieldViolation, invalid, transient } from "../failure/failure.ts";
+import type { DispatchCommand } from "../service/app.ts";
+import type { Engine } from "./engine.ts";
+import type { AnyJob, DispatchOptions } from "./job.ts";
+import { openJournal } from "./journal-writer.ts";
+import { journalEvents } from "./journal-events.ts";
+import type { JobState } from "./job-state.ts";
+import { canonicalInput, sealFor } from "./payload.ts";
+import type { WorkItem } from "./work-queue.ts";
+
+export type Dispatch = (
+  command: DispatchCommand,
+) => Promise<{ jobId: string; position: number; created: boolean }>;
+
+const dayMs = 86_400_000;
+const queues = ["high", "default", "low"];
+
+type Chosen = Required<Pick<DispatchOptions, "queue" | "tries" | "timeoutMs" | "backoffMs">>;
+
+function chosenOf(job: AnyJob, input: unknown, options: DispatchOptions): Chosen {
+  const { timeoutMs } = job;
+  return {
+    queue: options.queue ?? job.queue,
+    tries: options.tries ?? job.tries,
+    timeoutMs:
+      options.timeoutMs ?? (typeof timeoutMs === "function" ? timeoutMs(input) : timeoutMs),
+    backoffMs: options.backoffMs ?? job.backoffMs,
+  };
+}
+
+const between = (value: number, min: number, max: number) =>
+  Number.isInteger(value) && value >= min && value <= max;
+
+function violationsOf(command: DispatchCommand, chosen: Chosen): FieldViolation[] {
+  const { jobId, tenant, options = {} } = command;
+  const rules: readonly (readonly [boolean, string, string])[] = [
+    [isId(jobId), "request_id", "must be 1 to 64 of a-z, 0-9 and dash"],
+    [isId(tenant) && tenant.length <= 32, "tenant", "must be 1 to 32 of a-z, 0-9 and dash"],
+    [queues.includes(chosen.queue), "queue", "must be high, default or low"],
+    [between(chosen.tries, 1, 100), "tries", "must be 1 to 100"],
+    [between(chosen.timeoutMs, 1_000, dayMs), "timeout_ms", "must be 1 s to 24 h"],
+    [between(chosen.backoffMs.length, 1, 20), "backoff_ms", "must have 1 to 20 delays"],
+    [
+      chosen.backoffMs.every((delayMs) => between(delayMs, 0, 7 * dayMs)),
+      "backoff_ms",
+      "must be 0 to 7 days each",
+    ],
+    [(options.tags ?? []).length <= 20, "tags", "must be at most 20"],
+    [
+      (options.tags ?? []).every((tag) => tag.length <= 64),
+      "tags",
+      "must have at most 64 characters",
+    ],
+    [(options.reason ?? "").length <= 500, "reason", "must have at most 500 characters"],
+  ];
+  return rules.flatMap(([holds, field, description]) => (holds ? [] : [{ field, description }]));
+}
+
+function queuedOf(engine: Engine, command: DispatchCommand, chosen: Chosen) {
+  const { job, tenant, jobId, input, options = {} } = command;
+  const bytes = canonicalInput(job, input);
+  return journalEvents.JobQueued({
+    jobName: job.name,
+    queue: chosen.queue,
+    siteId: job.site?.(input) ?? "",
+    serverId: job.server?.(input) ?? "",
+    aggregateId: job.of(input),
+    input: sealFor(engine.sealer, { tenant, jobId, kind: job.name }, bytes),
+    inputHash: engine.sealer.fingerprint(
+      tenant,
+      Buffer.concat([Buffer.from(`${job.name}\n`), bytes]),
+    ),
+    tries: chosen.tries,
+    timeoutMs: BigInt(chosen.timeoutMs),
+    backoffMs: chosen.backoffMs.map(BigInt),
+    notBefore: options.notBefore,
+    expiresAt: options.expiresAt,
+    actor: command.actor,
+    reason: options.reason ?? "",
+    tags: [...(options.tags ?? [])],
+    schemaVersion: 1,
+  });
+}
+
+/** The work item that stands for a queued job. */
+export const itemOf = (
+  family: string,
+  { tenant, jobId }: { tenant: string; jobId: string },
+  queued: NonNullable<JobState["queued"]>,
+): WorkItem => ({
+  family,
+  // Checked when it was dispatched.
+  queue: queued.queue as WorkItem["queue"],
+  tenant,
+  jobId,
+});
+
+async function putInQueue(
+  engine: Engine,
+  place: { tenant: string; jobId: string },
+  state: JobState,
+) {
+  const { queued, end, parked, everStarted } = state;
+  // Once it has started its worker, its schedule or the sweeper looks after it.
+  if (!queued || end || parked || everStarted) return;
+  const item = itemOf(engine.family, place, queued);
+  const { notBefore, sequence } = queued;
+  if (notBefore && notBefore > engine.clock.now()) {
+    await engine.queue.schedule(item, notBefore, sequence);
+  } else await engine.queue.publish(item, sequence);
+}
+
+/**
+ * Makes `App.dispatch`. Failures: `invalid` with the fields, or "payload-too-large"; `conflict` "already-exists" when
+ * the id belongs to a job with another input; `transient` "log-unavailable", after which the caller may repeat it.
+ */
+export const createDispatch =
+  (engine: Engine): Dispatch =>
+  async (command) => {
+    const { job, tenant, jobId, options = {} } = command;
+    const chosen = chosenOf(job, command.input, options);
+    const violations = violationsOf(command, chosen);
+    if (violations.length > 0) throw invalid(violations);
+    const event = queuedOf(engine, command, chosen);
+    const journal = await openJournal(engine, { tenant, jobId });
+    let created = false;
+    if (!journal.state().queued) {
+      try {
+        const id = hashId(jobId, tenant, "queued", event.data.inputHash);
+        await journal.request([event], {
+          ids: [id],
+          actor: command.actor,
+          correlationId: command.correlationId ?? command.causationId ?? jobId,
+          causationId: command.causationId ?? "",
+        });
+        created = true;
+      } catch (error) {
+        if (classify(error).code !== "wrong-sequence") throw error;
+      }
+    }
+    const state = journal.state();
+    if (!state.queued)
+      throw transient("log-unavailable", `the journal of ${jobId} cannot be read yet`);
+    if (state.queued.inputHash !== event.data.inputHash) {
+      throw conflict("already-exists", `job ${jobId} exists with another input`);
+    }
+    await putInQueue(engine, { tenant, jobId }, state);
+    return { jobId, position: state.queued.sequence, created };
+  };

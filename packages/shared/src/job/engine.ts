@@ -1,0 +1,47 @@
+/** What every part of the job engine works with; made once per process. */
+import type { EventLog } from "../event-log/event-log.ts";
+import { permanent } from "../failure/failure.ts";
+import { type Leases, leaseTtlMs, renewEveryMs } from "../lease/lease.ts";
+import type { Tickets } from "../lease/tickets.ts";
+import type { Servers } from "../script/servers.ts";
+import type { Sealer } from "../secrets/sealer.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import type { Clock } from "./clock.ts";
+import type { AnyJob } from "./job.ts";
+import type { WorkQueue } from "./work-queue.ts";
+
+export type EngineSettings = {
+  /** The service's name: journals, queue and event source are named after it. */
+  readonly family: string;
+  /** Names this process in journals, like `ssl@host.1234`. */
+  readonly worker: string;
+  readonly jobs: readonly AnyJob[];
+  readonly log: EventLog;
+  readonly queue: WorkQueue;
+  readonly leases: Leases;
+  readonly tickets: Tickets;
+  readonly servers: Servers;
+  readonly sealer: Sealer;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  readonly newId: () => string;
+  /** 0 to 1, for jitter. */
+  readonly random: () => number;
+};
+
+export type Engine = Omit<EngineSettings, "jobs"> & { readonly jobs: ReadonlyMap<string, AnyJob> };
+
+/**
+ * Checks and freezes the settings. Failure `permanent` "job-name-repeated" when two jobs share a name,
+ * "unsafe-lease-timing" when a lease could end between two heartbeats.
+ */
+export function createEngine(settings: EngineSettings): Engine {
+  if (renewEveryMs > leaseTtlMs / 3) {
+    throw permanent("unsafe-lease-timing", "heartbeats must come three times in a lease's life");
+  }
+  const jobs = new Map(settings.jobs.map((job) => [job.name, job]));
+  if (jobs.size !== settings.jobs.length) {
+    throw permanent("job-name-repeated", "two jobs of this family share a name");
+  }
+  return Object.freeze({ ...settings, jobs });
+}

@@ -1,0 +1,216 @@
+/** Where a job is in its life, folded from its journal. Pure. */
+import type {
+  DecidedEvent,
+  FailureInfo,
+  JobQueued,
+  Sealed,
+} from "@chom/proto/chom/jobs/v1/journal";
+import type { JournalEntry } from "./journal.ts";
+
+type Named<Name extends JournalEntry["name"]> = Extract<JournalEntry, { name: Name }>;
+
+export type StepState = {
+  readonly result: Sealed | undefined;
+  readonly undoable: boolean;
+};
+
+export type End = {
+  readonly name: "JobCompleted" | "JobSkipped" | "JobFailed" | "JobCancelled";
+  readonly sequence: number;
+};
+
+export type JobState = {
+  /** Sequence of the last entry; 0 when there is none. */
+  readonly sequence: number;
+  readonly queued:
+    | (JobQueued & {
+        readonly at: Date;
+        readonly sequence: number;
+        readonly correlationId: string;
+        readonly traceparent: string;
+      })
+    | undefined;
+  readonly generation: number;
+  /** Attempts spent in this generation; deferred, parked and released ones are not. */
+  readonly attempts: number;
+  readonly everStarted: boolean;
+  /** Sequence of the last JobStarted ever; 0: none. A newer one than one's own means fenced. */
+  readonly startedSequence: number;
+  /** The attempt that has begun and has no outcome yet. */
+  readonly running: { readonly sequence: number; readonly attempt: number } | undefined;
+  /** Finished steps of this generation that were not undone. */
+  readonly steps: ReadonlyMap<string, StepState>;
+  /** How often each step finished, in all generations. */
+  readonly finishes: ReadonlyMap<string, number>;
+  /** The lease waited for, empty when none. */
+  readonly waitingFor: string;
+  /** Not before this. */
+  readonly dueAt: Date | undefined;
+  /** Deferrals in a row with the same code. */
+  readonly deferrals: { readonly code: string; readonly count: number };
+  readonly parked: FailureInfo | undefined;
+  readonly cancel: { readonly actor: string; readonly reason: string } | undefined;
+  /** Decided to fail; undos may be under way. */
+  readonly ending: FailureInfo | undefined;
+  /** How often a run began only to undo. */
+  readonly undoRuns: number;
+  readonly undoFailed: boolean;
+  readonly end: End | undefined;
+  readonly failure: FailureInfo | undefined;
+  readonly forgotten: boolean;
+  /** Everything that outcomes decided, in order; what of it is missing in the event log must be appended. */
+  readonly decided: readonly DecidedEvent[];
+};
+
+export const noJob: JobState = {
+  sequence: 0,
+  queued: undefined,
+  generation: 1,
+  attempts: 0,
+  everStarted: false,
+  startedSequence: 0,
+  running: undefined,
+  steps: new Map(),
+  finishes: new Map(),
+  waitingFor: "",
+  dueAt: undefined,
+  deferrals: { code: "", count: 0 },
+  parked: undefined,
+  cancel: undefined,
+  ending: undefined,
+  undoRuns: 0,
+  undoFailed: false,
+  end: undefined,
+  failure: undefined,
+  forgotten: false,
+  decided: [],
+};
+
+const none = { code: "", count: 0 };
+const without = <V>(map: ReadonlyMap<string, V>, key: string): ReadonlyMap<string, V> =>
+  new Map([...map].filter(([each]) => each !== key));
+
+function started(state: JobState, entry: Named<"JobStarted">): JobState {
+  const { data, meta } = entry;
+  const undoing = state.ending !== undefined || state.cancel !== undefined;
+  return {
+    ...state,
+    attempts: undoing ? state.attempts : data.attempt,
+    everStarted: true,
+    startedSequence: meta.position,
+    running: { sequence: meta.position, attempt: data.attempt },
+    waitingFor: "",
+    dueAt: undefined,
+    undoRuns: state.undoRuns + (undoing ? 1 : 0),
+    decided: [...state.decided, ...data.events],
+  };
+}
+
+/** An attempt that ended without being spent. */
+const unspent = (state: JobState): JobState => ({
+  ...state,
+  attempts: state.running && !state.cancel ? state.running.attempt - 1 : state.attempts,
+  running: undefined,
+});
+
+const ended = (state: JobState, end: End, events: readonly DecidedEvent[] = []): JobState => ({
+  ...state,
+  end,
+  running: undefined,
+  parked: undefined,
+  waitingFor: "",
+  dueAt: undefined,
+  decided: [...state.decided, ...events],
+});
+
+function stepped(state: JobState, entry: Named<"StepCompleted">): JobState {
+  const { step, result, undoable } = entry.data;
+  return {
+    ...state,
+    steps: new Map([...state.steps, [step, { result, undoable }]]),
+    finishes: new Map([...state.finishes, [step, (state.finishes.get(step) ?? 0) + 1]]),
+    deferrals: none,
+  };
+}
+
+function deferred(state: JobState, entry: Named<"JobDeferred">): JobState {
+  const { code, until, events } = entry.data;
+  const count = state.deferrals.code === code ? state.deferrals.count + 1 : 1;
+  const next = { ...unspent(state), dueAt: until, deferrals: { code, count } };
+  return { ...next, decided: [...state.decided, ...events] };
+}
+
+function retried(state: JobState, generation: number): JobState {
+  const { queued, sequence, startedSequence, everStarted, finishes, decided } = state;
+  const kept = { queued, sequence, startedSequence, everStarted, finishes, decided };
+  return { ...noJob, ...kept, generation };
+}
+
+function evolve(state: JobState, entry: JournalEntry): JobState {
+  const { meta } = entry;
+  switch (entry.name) {
+    case "JobQueued": {
+      if (state.queued) return state;
+      const { correlationId, time: at, position: sequence } = meta;
+      const { traceparent } = entry;
+      const queued = { ...entry.data, at, sequence, correlationId, traceparent };
+      return { ...state, queued, dueAt: entry.data.notBefore };
+    }
+    case "JobWaiting":
+      return { ...state, waitingFor: entry.data.leaseKey };
+    case "JobDeferred":
+      return deferred(state, entry);
+    case "JobStarted":
+      return started(state, entry);
+    case "StepCompleted":
+      return stepped(state, entry);
+    case "StepUndone": {
+      const undoFailed = state.undoFailed || entry.data.failure !== undefined;
+      return { ...state, steps: without(state.steps, entry.data.step), undoFailed };
+    }
+    case "JobProgressed":
+      return state;
+    case "JobAttemptFailed": {
+      const { failure, nextAt } = entry.data;
+      const ending = nextAt === undefined ? failure : undefined;
+      // While undoing the attempt goes on: its JobStarted is still the newest.
+      const running = ending ? state.running : undefined;
+      return { ...state, running, failure, dueAt: nextAt, ending };
+    }
+    case "JobParked":
+      return { ...unspent(state), parked: entry.data.failure, failure: entry.data.failure };
+    case "JobResumed":
+      return { ...state, parked: undefined, dueAt: undefined, deferrals: none };
+    case "JobCancelRequested": {
+      const { actor, reason } = entry.data;
+      return state.end ? state : { ...state, cancel: { actor, reason }, dueAt: undefined };
+    }
+    case "JobRetried":
+      return retried(state, entry.data.generation);
+    case "JobForgotten":
+      return { ...state, forgotten: true };
+    case "JobCompleted":
+    case "JobSkipped":
+    case "JobCancelled":
+      return ended(state, { name: entry.name, sequence: meta.position }, entry.data.events);
+    case "JobFailed": {
+      const end = { name: entry.name, sequence: meta.position };
+      return { ...ended(state, end, entry.data.events), failure: entry.data.failure };
+    }
+    default:
+      return state;
+  }
+}
+
+/** The state after these entries. Total: entries in any order give some state. */
+export function foldJournal(entries: Iterable<JournalEntry>, from: JobState = noJob): JobState {
+  let state = from;
+  for (const entry of entries) {
+    state = { ...evolve(state, entry), sequence: Math.max(state.sequence, entry.meta.position) };
+  }
+  return state;
+}
+
+/** True when something that was done must be taken back before the job may end badly. */
+export const mustUndo = (state: JobState): boolean =>
+  [...state.steps.values()].some(({ undoable }) => undoable);

@@ -1,0 +1,125 @@
+/** One process's hold on one journal: what it says so far, and appending to it one after another. */
+import type { NewEvent } from "../aggregate/event-types.ts";
+import { encodeEvent } from "../event-log/codec.ts";
+import type { NewEntry } from "../event-log/event-log.ts";
+import { classify, permanent } from "../failure/failure.ts";
+import { journalSubject } from "../topology/subjects.ts";
+import type { Engine } from "./engine.ts";
+import { foldJournal, type JobState, noJob } from "./job-state.ts";
+import { type JournalEntry, readJournal } from "./journal.ts";
+
+export type JournalWriter = {
+  readonly tenant: string;
+  readonly jobId: string;
+  readonly subject: string;
+  state(): JobState;
+  /** Reads what others appended. */
+  refresh(): Promise<JobState>;
+  /** Appends when nobody else has; Failure `conflict` "wrong-sequence" otherwise, after reading what they wrote. */
+  request(events: readonly NewEvent[], as?: Authorship): Promise<number>;
+  /**
+   * Records what is a fact already: entries of others in between are absorbed and the append repeated. Failure
+   * `permanent` "fenced" when a newer attempt than the one that began at `startedSequence`, or an end, is there.
+   */
+  fact(startedSequence: number, events: readonly NewEvent[]): Promise<number>;
+};
+
+export type Authorship = {
+  readonly actor?: string;
+  readonly ids?: readonly string[];
+  readonly causationId?: string;
+  readonly correlationId?: string;
+};
+
+const appendsMax = 50;
+
+type Encoded = readonly { readonly event: NewEvent; readonly entry: NewEntry }[];
+
+/** The journal's pages: reading and appending without any order of turns. */
+function pagesOf(engine: Engine, tenant: string, jobId: string) {
+  const subject = journalSubject(tenant, engine.family, jobId);
+  let state = noJob;
+  async function read(): Promise<JobState> {
+    state = foldJournal(await readJournal(engine, subject, state.sequence), state);
+    return state;
+  }
+  const encode = (events: readonly NewEvent[], as: Authorship = {}): Encoded =>
+    events.map((event, index) => {
+      const { queued } = state;
+      const envelope = {
+        subject,
+        id: as.ids?.[index] ?? engine.newId(),
+        time: engine.clock.now(),
+        source: engine.family,
+        actor: as.actor ?? queued?.actor ?? "system",
+        causationId: as.causationId ?? jobId,
+        correlationId: as.correlationId ?? queued?.correlationId ?? jobId,
+        traceparent: queued?.traceparent ?? "",
+      };
+      return { event, entry: encodeEvent(event, envelope, engine.sealer) };
+    });
+  async function append(encoded: Encoded): Promise<number> {
+    const entries = encoded.map(({ entry }) => entry);
+    const last = await engine.log.append("JOURNAL", subject, state.sequence, entries);
+    state = foldJournal(
+      encoded.map(({ event, entry }): JournalEntry => {
+        const meta = { ...entry, eventId: entry.id, tenant, id: jobId, position: last };
+        // Only makers of `journalEvents` give these events.
+        return { name: event.name, data: event.data, meta, traceparent: "" } as JournalEntry;
+      }),
+      state,
+    );
+    return last;
+  }
+  return { subject, state: () => state, read, encode, append };
+}
+
+const isConflict = (error: unknown): boolean => classify(error).code === "wrong-sequence";
+
+/** Opens a journal and reads it. */
+export async function openJournal(
+  engine: Engine,
+  { tenant, jobId }: { tenant: string; jobId: string },
+): Promise<JournalWriter> {
+  const { subject, state, read, encode, append } = pagesOf(engine, tenant, jobId);
+  let line: Promise<unknown> = Promise.resolve();
+
+  /** Appends and reads of one journal never overlap, so that the state is always that of its sequence. */
+  function inLine<T>(turn: () => Promise<T>): Promise<T> {
+    const mine = line.then(turn, turn);
+    line = mine.catch(() => {});
+    return mine;
+  }
+  async function request(events: readonly NewEvent[], as?: Authorship): Promise<number> {
+    try {
+      return await append(encode(events, as));
+    } catch (error) {
+      if (isConflict(error)) await read();
+      throw error;
+    }
+  }
+  async function fact(startedSequence: number, events: readonly NewEvent[]): Promise<number> {
+    const encoded = encode(events);
+    for (let times = 1; ; times += 1) {
+      if (state().end || state().startedSequence > startedSequence) {
+        throw permanent("fenced", `a newer attempt of job ${jobId} is under way, or it has ended`);
+      }
+      try {
+        return await append(encoded);
+      } catch (error) {
+        if (!isConflict(error) || times >= appendsMax) throw error;
+        await read();
+      }
+    }
+  }
+  await read();
+  return {
+    tenant,
+    jobId,
+    subject,
+    state,
+    refresh: () => inLine(read),
+    request: (events, as) => inLine(() => request(events, as)),
+    fact: (startedSequence, events) => inLine(() => fact(startedSequence, events)),
+  };
+}

@@ -1,0 +1,84 @@
+/** What a delivery of a job must do, and what an attempt's failure leads to. Pure. */
+import type { FailureInfo } from "@chom/proto/chom/jobs/v1/journal";
+import type { Failure } from "../failure/failure.ts";
+import type { JobState } from "./job-state.ts";
+
+export type Move =
+  /** There is no such job. */
+  | { readonly do: "refuse" }
+  /** It has ended, or waits for an operator: the item is done with. */
+  | { readonly do: "nothing" }
+  | { readonly do: "cancel"; readonly reason: string; readonly actor: string }
+  | { readonly do: "wait"; readonly until: Date }
+  | { readonly do: "fail"; readonly failure: FailureInfo }
+  | { readonly do: "work"; readonly attempt: number };
+
+const workerLost = (attempts: number): FailureInfo => ({
+  code: "worker-lost",
+  kind: "permanent",
+  message: `the worker was lost ${attempts} times in the middle of an attempt`,
+  step: "",
+});
+
+/** The next move. A terminal entry comes first, a wish to cancel second, tries last. */
+export function moveOf(state: JobState, now: Date): Move {
+  const { queued } = state;
+  if (!queued) return { do: "refuse" };
+  if (state.end) return { do: "nothing" };
+  if (state.cancel) return { do: "cancel", ...state.cancel };
+  if (state.parked) return { do: "nothing" };
+  const neverStarted = !state.everStarted;
+  if (neverStarted && queued.expiresAt && queued.expiresAt <= now) {
+    return { do: "cancel", reason: "expired before it could start", actor: "system" };
+  }
+  if (state.ending) return { do: "fail", failure: state.ending };
+  if (state.dueAt && state.dueAt > now) return { do: "wait", until: state.dueAt };
+  if (state.attempts >= queued.tries) {
+    return { do: "fail", failure: state.failure ?? workerLost(state.attempts) };
+  }
+  return { do: "work", attempt: state.attempts + 1 };
+}
+
+export type Consequence =
+  | { readonly then: "defer"; readonly until: Date }
+  | { readonly then: "retry"; readonly at: Date }
+  | { readonly then: "park" }
+  | { readonly then: "fail" };
+
+/** An effect whose outcome is unknown is looked at again at once; once in a row, then it counts as a failed attempt. */
+const reconcile = { delayMs: 2_000, max: 1 };
+
+/** These say that this attempt is out of date, not that the job is wrong. */
+const outdated = new Set(["lease-lost", "fenced"]);
+
+export type AttemptFacts = {
+  readonly attempt: number;
+  readonly tries: number;
+  readonly backoffMs: readonly number[];
+  readonly deferrals: JobState["deferrals"];
+  readonly now: Date;
+  /** 0 to 1. */
+  readonly random: number;
+};
+
+/** Between half and the whole of the list's delay for this attempt; the list's last one repeats. */
+export function backoffOf(facts: Pick<AttemptFacts, "attempt" | "backoffMs" | "random">): number {
+  const whole = facts.backoffMs[Math.min(facts.attempt, facts.backoffMs.length) - 1] ?? 0;
+  return Math.round(whole / 2 + (whole / 2) * facts.random);
+}
+
+/** What a failed attempt leads to. */
+export function consequenceOf(failure: Failure, facts: AttemptFacts): Consequence {
+  const { now, deferrals } = facts;
+  const later = (delayMs: number) => new Date(now.getTime() + delayMs);
+  const wait = failure.wait ?? (failure.kind === "unknown" ? reconcile : undefined);
+  const inARow = deferrals.code === failure.code ? deferrals.count : 0;
+  if (wait && (wait.max === undefined || inARow < wait.max)) {
+    return { then: "defer", until: later(failure.retryAfterMs ?? wait.delayMs) };
+  }
+  if (failure.kind === "operator") return { then: "park" };
+  const passing = ["transient", "unknown", "conflict"].includes(failure.kind);
+  if (!passing && !outdated.has(failure.code)) return { then: "fail" };
+  if (facts.attempt >= facts.tries) return { then: "fail" };
+  return { then: "retry", at: later(failure.retryAfterMs ?? backoffOf(facts)) };
+}

@@ -1,0 +1,110 @@
+/** The work queue in memory, with the broker's habits: one item per job, 30 s until an item comes back. */
+import type { Clock } from "../job/clock.ts";
+import { type Delivery, pollOrder, type WorkItem, type WorkQueue } from "../job/work-queue.ts";
+
+type Stored = { item: WorkItem; deliveries: number; visibleAt: number };
+
+export type MemoryQueue = WorkQueue & {
+  /** What is ready now; unlike `take` it never waits. */
+  ready(max: number): readonly Delivery[];
+  /** When the next item or schedule is due. */
+  nextAt(): Date | undefined;
+  /** Loses everything, as a deleted stream does. */
+  lose(): void;
+  size(): number;
+};
+
+const ackWaitMs = 30_000;
+const dedupeMs = 120_000;
+const keyOf = ({ tenant, jobId }: WorkItem): string => `${tenant}.${jobId}`;
+
+/** An empty queue of one family. */
+export function memoryQueue(clock: Clock): MemoryQueue {
+  const items = new Map<string, Stored>();
+  const schedules = new Map<string, { item: WorkItem; at: number }>();
+  const seen = new Map<string, number>();
+  let poll = 0;
+  const nowMs = () => clock.now().getTime();
+
+  function repeated(id: string): boolean {
+    const at = seen.get(id);
+    if (at !== undefined && nowMs() - at < dedupeMs) return true;
+    seen.set(id, nowMs());
+    return false;
+  }
+  const put = (item: WorkItem) =>
+    void items.set(keyOf(item), { item, deliveries: 0, visibleAt: nowMs() });
+
+  function deliveryOf(key: string, stored: Stored): Delivery {
+    stored.deliveries += 1;
+    stored.visibleAt = nowMs() + ackWaitMs;
+    const current = () => items.get(key) === stored;
+    const { deliveries } = stored;
+    return {
+      ...stored.item,
+      deliveries,
+      working: () => void (stored.visibleAt = nowMs() + ackWaitMs),
+      async ack() {
+        if (current()) items.delete(key);
+      },
+      nak: (delayMs) => void (stored.visibleAt = nowMs() + delayMs),
+    };
+  }
+  function ready(max: number): readonly Delivery[] {
+    for (const [key, { item, at }] of schedules) {
+      if (at > nowMs()) continue;
+      schedules.delete(key);
+      put(item);
+    }
+    poll += 1;
+    const visible = [...items].filter(([, stored]) => stored.visibleAt <= nowMs());
+    const ordered = pollOrder(poll).flatMap((queue) =>
+      visible.filter(([, { item }]) => item.queue === queue),
+    );
+    return ordered.slice(0, max).map(([key, stored]) => deliveryOf(key, stored));
+  }
+  return {
+    ready,
+    nextAt() {
+      const times = [
+        ...[...items.values()].map(({ visibleAt }) => visibleAt),
+        ...[...schedules.values()].map(({ at }) => at),
+      ];
+      return times.length === 0 ? undefined : new Date(Math.min(...times));
+    },
+    lose() {
+      items.clear();
+      schedules.clear();
+      seen.clear();
+    },
+    size: () => items.size + schedules.size,
+    async publish(item, cause) {
+      if (!repeated(`${item.jobId}:${cause}`)) put(item);
+    },
+    async publishIfAbsent(item) {
+      if (items.has(keyOf(item))) return false;
+      put(item);
+      return true;
+    },
+    async schedule(item, at, cause) {
+      if (repeated(`${item.jobId}:${cause}:${at.getTime()}`)) return;
+      schedules.set(keyOf(item), { item, at: at.getTime() });
+    },
+    async presence(item) {
+      if (items.has(keyOf(item))) return "item";
+      return schedules.has(keyOf(item)) ? "schedule" : "nothing";
+    },
+    async take(max, signal) {
+      while (!signal.aborted) {
+        const taken = ready(max);
+        if (taken.length > 0) return taken;
+        await new Promise<void>((wake) => {
+          const cancel = clock.after(100, wake);
+          signal.addEventListener("abort", () => (cancel(), wake()), { once: true });
+        });
+      }
+      return [];
+    },
+    close: () => {},
+  };
+}
