@@ -21,11 +21,11 @@ export type Vps = {
   name: string;
   /** Its own IPv4 address, reachable from this machine and from the other servers of this process. */
   address: string;
-  sshPort: 22;
+  sshPort: number;
   /** Public host keys, `ssh-ed25519 AAAA…`, new for every server. */
   hostKeys: string[];
   /** May `sudo` without a password. Its logins, with key fingerprints, are in /var/log/auth.log. */
-  user: "chom";
+  user: string;
   /** Runs a program as root inside, without SSH: for setting up and looking, never for the thing under test. */
   exec: (
     argv: readonly string[],
