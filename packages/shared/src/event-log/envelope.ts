@@ -4,7 +4,7 @@ import type { Entry, NewEntry } from "./event-log.ts";
 import type { StoredMessage } from "./nats.ts";
 
 /** Header values hold printable ASCII only, so anything else is percent-encoded, as CloudEvents asks for. */
-const escaped = (text: string): string =>
+export const escaped = (text: string): string =>
   text.toWellFormed().replace(/[^\x21-\x7e]|%/gu, encodeURIComponent);
 
 function unescaped(text: string): string {

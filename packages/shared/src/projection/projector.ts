@@ -107,10 +107,11 @@ export function startProjector(projection: Projection, options: ProjectorOptions
     source.stream === "EVENTS" ? eventFilter(source.aggregate) : journalFilter(source.family);
   const alarm = wakeable();
   const steps = stepper(projection, options, filter);
-  let stopping = false;
+  const stopping = new AbortController();
   const unhint = options.log.hint(source.stream, filter, alarm.wake);
   const done = (async () => {
-    while (!stopping) if (!(await steps.next())) await alarm.wait(options.pollMs ?? 1_000);
+    while (!stopping.signal.aborted)
+      if (!(await steps.next())) await alarm.wait(options.pollMs ?? 1_000);
   })();
 
   return {
@@ -128,7 +129,7 @@ export function startProjector(projection: Projection, options: ProjectorOptions
       }
     },
     async stop() {
-      stopping = true;
+      stopping.abort();
       unhint();
       alarm.wake();
       await done;

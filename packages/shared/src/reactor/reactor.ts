@@ -16,6 +16,7 @@ export type CommandRequest = {
 export type Reaction = DispatchRequest | CommandRequest;
 
 /** Builds a CommandRequest with the compiler checking command and input. */
+// oxlint-disable-next-line max-params -- reads like a sentence, and the compiler tells the parameters apart.
 export const command = <A extends AnyAggregate, Name extends keyof A["commands"] & string>(
   aggregate: A,
   tenant: string,

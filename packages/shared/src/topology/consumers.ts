@@ -67,6 +67,9 @@ const reactor = ([service, name, aggregate]: (typeof reactors)[number]): Consume
   config: {
     ...pull,
     filter_subject: eventFilter(aggregate),
+    // Reactions take milliseconds. After a crash an unreplicated broker may forget an acknowledgement, and then
+    // everything waits this long.
+    ack_wait: 10 * secondNs,
     max_deliver: -1,
     // One at a time over all replicas: facts of an aggregate are reacted to in their order.
     max_ack_pending: 1,

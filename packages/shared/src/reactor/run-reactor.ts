@@ -1,0 +1,180 @@
+/** Runs one reactor over its durable consumer: one event at a time, in order, over all replicas. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { decodeEntry } from "../event-log/codec.ts";
+import { entryOf, envelopeHeaders, escaped } from "../event-log/envelope.ts";
+import { type Nats, publish, valueOf } from "../event-log/nats.ts";
+import { type Pulled, pull } from "../event-log/pull.ts";
+import { classify, type Failure, failureOf } from "../failure/failure.ts";
+import type { Sealer } from "../secrets/sealer.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { reactorConsumer } from "../topology/consumers.ts";
+import { quarantineSubject } from "../topology/subjects.ts";
+import { type Wanted, wantedBy } from "./react.ts";
+import type { Reactor } from "./reactor.ts";
+
+export type ReactorHost = {
+  readonly service: string;
+  readonly nats: Nats;
+  readonly sealer: Sealer;
+  readonly logger: Logger;
+  now(): Date;
+  /** App.dispatch and App.handle; both must bear being repeated with the same ids. */
+  dispatch(wanted: Extract<Wanted, { kind: "dispatch" }>): Promise<unknown>;
+  handle(wanted: Extract<Wanted, { kind: "command" }>): Promise<unknown>;
+  /** Waits between the tries at one event; there is one try more than waits. Default 5 tries in 22.5 s. */
+  readonly retryMs?: readonly number[];
+  /** Dispatch jobs also for causes older than 30 days, whose journals may have been pruned. Default false. */
+  readonly backfill?: boolean;
+};
+
+export type RunningReactor = {
+  readonly name: string;
+  /** Ends after the event under way; one that is between two tries is given back. */
+  stop(): Promise<void>;
+};
+
+const retryMsDefault = [500, 2_000, 5_000, 15_000];
+const pullMs = 5_000;
+/** Within the consumer's ack_wait of 10 s. */
+const workingMs = 3_000;
+/** An event delivered this often, without ever having failed, takes its process down with it. */
+const deliveriesMax = 10;
+const causeAgeMaxMs = 30 * 86_400_000;
+
+/**
+ * Starts it. Both the broker and the process may die at any time: an event is acknowledged after its reactions are
+ * stored, and their ids come from the event. An event that fails 5 times is put into QUARANTINE with an alert line,
+ * and the next one follows; while the log itself is away nothing counts as a failure.
+ */
+export function startReactor(reactor: Reactor, host: ReactorHost): RunningReactor {
+  const { service, nats, logger } = host;
+  const consumer = reactorConsumer(service, reactor.name);
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const done = (async () => {
+    while (!signal.aborted) {
+      try {
+        const options = { stream: "EVENTS", consumer, batch: 1, waitMs: pullMs, signal };
+        for (const message of await pull(nats, options)) {
+          await withHeartbeat(message, () => settle({ reactor, host, message, signal }));
+        }
+      } catch (error) {
+        if (signal.aborted) break;
+        logger.warn({ err: error, reactor: consumer }, "the reactor cannot pull, trying again");
+        await pause(1_000, signal);
+      }
+    }
+  })();
+  return {
+    name: reactor.name,
+    async stop() {
+      stopping.abort();
+      await done;
+    },
+  };
+}
+
+type Settling = {
+  readonly reactor: Reactor;
+  readonly host: ReactorHost;
+  readonly message: Pulled;
+  readonly signal: AbortSignal;
+};
+
+async function withHeartbeat(message: Pulled, work: () => Promise<void>): Promise<void> {
+  const beat = setInterval(() => message.working(), workingMs);
+  try {
+    await work();
+  } finally {
+    clearInterval(beat);
+  }
+}
+
+/** Tries until the event is done with, quarantined, or given back because of a stop. */
+async function settle({ reactor, host, message, signal }: Settling): Promise<void> {
+  const { retryMs = retryMsDefault, logger } = host;
+  let failures = 0;
+  for (;;) {
+    try {
+      if (message.deliveries > deliveriesMax) {
+        throw failureOf("worker-lost", `delivered ${message.deliveries} times and never finished`);
+      }
+      await react(reactor, host, message);
+      // Waited for: an acknowledgement lost with its broker would hold up the next event for ack_wait.
+      return await message.ackSure();
+    } catch (error) {
+      const failure = classify(error);
+      const away = failure.code === "log-unavailable";
+      if (!away) failures += 1;
+      if (failures > retryMs.length || failure.code === "worker-lost") {
+        return quarantine({ reactor, host, message, signal }, failure);
+      }
+      const about = { err: error, reactor: reactor.name, sequence: message.sequence, failures };
+      logger.warn(about, "a reaction failed, trying again");
+      await pause(away ? 1_000 : (retryMs[failures - 1] ?? 0), signal);
+      if (signal.aborted) return message.nak();
+    }
+  }
+}
+
+async function react(reactor: Reactor, host: ReactorHost, message: Pulled): Promise<void> {
+  const event = decodeEntry(reactor.from, entryOf(message), host.sealer);
+  if (!event) return;
+  const tooOld = host.now().getTime() - event.meta.time.getTime() > causeAgeMaxMs;
+  for (const wanted of await wantedBy(reactor, event)) {
+    if (wanted.kind === "command") await handleUnlessRejected(host, wanted);
+    else if (!tooOld || host.backfill) await host.dispatch(wanted);
+    else {
+      const about = { reactor: reactor.name, eventId: event.meta.eventId, jobId: wanted.jobId };
+      host.logger.warn(about, "the cause is older than the journals: no job without backfill");
+    }
+  }
+}
+
+/** A state that forbids the command is an answer, not a failure: there is nothing to do. */
+async function handleUnlessRejected(
+  host: ReactorHost,
+  wanted: Extract<Wanted, { kind: "command" }>,
+): Promise<void> {
+  try {
+    await host.handle(wanted);
+  } catch (error) {
+    const failure = classify(error);
+    if (failure.kind !== "rejected") throw error;
+    const about = { code: failure.code, command: wanted.request.command, id: wanted.request.id };
+    host.logger.info(about, "the aggregate rejected the reaction");
+  }
+}
+
+async function quarantine(settling: Settling, failure: Failure): Promise<void> {
+  const { reactor, host, message, signal } = settling;
+  const entry = entryOf(message);
+  const part = `${host.service}-${reactor.name}`;
+  const headers = {
+    ...envelopeHeaders(entry),
+    "Nats-Msg-Id": `${part}:${message.sequence}`,
+    "chom-quarantined-subject": message.subject,
+    "chom-quarantined-sequence": String(message.sequence),
+    "chom-quarantined-code": failure.code,
+    "chom-quarantined-reason": escaped(failure.message.slice(0, 500)),
+  };
+  const subject = quarantineSubject(host.service, reactor.name);
+  for (;;) {
+    try {
+      valueOf(await publish(host.nats, subject, message.body, { headers }), "quarantining");
+      break;
+    } catch (error) {
+      host.logger.warn({ err: error, reactor: reactor.name }, "cannot quarantine, trying again");
+      await pause(1_000, signal);
+      if (signal.aborted) return message.nak();
+    }
+  }
+  message.ack();
+  const { subject: from, sequence } = message;
+  const about = { alert: "reactor-quarantined", reactor: part, code: failure.code, sequence, from };
+  host.logger.error({ ...about, err: failure }, "an event failed repeatedly and was quarantined");
+}
+
+/** Sleeps, but not through a stop. */
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  sleep(ms, undefined, { signal }).catch(() => undefined);
