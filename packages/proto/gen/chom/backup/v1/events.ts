@@ -153,7 +153,7 @@ export interface CreateBackupInput {
   safetyPoint: boolean;
   siteKind: string;
   phpVersion: string;
-  /** Size of the site's last backup, 0 when there is none: the job's time grows with it. */
+  /** About how large the site is, 0 when nobody knows: the job's time grows with it. */
   estimatedBytes: bigint;
 }
 
