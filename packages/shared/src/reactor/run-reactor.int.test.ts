@@ -48,6 +48,11 @@ const sites = reactor({
 const sealer = keyring([{ keyId: "k", key: new Secret(randomBytes(32)) }], randomBytes);
 const now = new Date("2026-11-23T22:00:00Z");
 
+type Target = ReactorHost["app"];
+type Over = Partial<Target> & Pick<Partial<ReactorHost>, "retryMs" | "backfill">;
+const siteOf = (input: unknown) => (input as { siteId: string }).siteId;
+const dispatched = { jobId: "j", position: 1, created: true };
+
 async function setup() {
   const server: NatsServer = await startNatsServer();
   const nats: Nats = await connectNats({ servers: server.url, name: "test" });
@@ -66,25 +71,22 @@ async function setup() {
     warn: () => {},
     error: ({ alert }: { alert?: string }) => alerts.push(alert),
   } as unknown as Logger;
-  const host: ReactorHost = {
-    service: "ssl",
-    nats,
+  const app: Target = {
     sealer,
-    logger,
     now: () => now,
-    retryMs: [20, 20, 20, 20],
-    dispatch: async ({ jobId, request, cause }) => {
+    dispatch: async ({ jobId, job, input, tenant }) => {
       jobIds.add(jobId);
-      done.push(
-        `${request.job.name} ${(request.input as { siteId: string }).siteId} ${cause.tenant}`,
-      );
+      done.push(`${job.name} ${siteOf(input)} ${tenant}`);
+      return { jobId, position: 1, created: true };
     },
-    handle: async ({ request, cause }) => {
-      done.push(`${request.command} ${request.id} ${cause.causationId}`);
+    handle: async (_of, ...[id, name, , cause]) => {
+      done.push(`${name} ${id} ${cause.causationId}`);
+      return { position: 1, decided: 1 };
     },
   };
-  const start = (over: Partial<ReactorHost> = {}) => {
-    const running = startReactor(sites, { ...host, ...over });
+  const start = ({ retryMs = [20, 20, 20, 20], backfill = false, ...over }: Over = {}) => {
+    const options = { service: "ssl", nats, logger, retryMs, backfill, app: { ...app, ...over } };
+    const running = startReactor(sites, options);
     onTestFinished(() => running.stop());
     return running;
   };
@@ -159,6 +161,7 @@ test("a reaction that fails four times succeeds at the fifth", async () => {
     dispatch: async () => {
       tries += 1;
       if (tries < 5) throw transient("service-down", "not yet");
+      return dispatched;
     },
   });
   await put("s1");
@@ -175,6 +178,7 @@ test("while the log is away nothing counts as a failure", async () => {
     dispatch: async () => {
       tries += 1;
       if (tries < 3) throw transient("log-unavailable", "away");
+      return dispatched;
     },
   });
   await put("s1");
@@ -224,12 +228,13 @@ test("two replicas share the events, one at a time", async () => {
   const { put, start, unsettled } = await setup();
   let [running, most] = [0, 0];
   const seen: string[] = [];
-  const dispatch: ReactorHost["dispatch"] = async ({ request }) => {
+  const dispatch: Target["dispatch"] = async ({ input }) => {
     running += 1;
     most = Math.max(most, running);
     await new Promise((resolve) => setTimeout(resolve, 5));
-    seen.push((request.input as { siteId: string }).siteId);
+    seen.push(siteOf(input));
     running -= 1;
+    return dispatched;
   };
   start({ dispatch });
   start({ dispatch });

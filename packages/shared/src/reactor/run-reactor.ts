@@ -5,7 +5,7 @@ import { entryOf, envelopeHeaders, escaped } from "../event-log/envelope.ts";
 import { type Nats, publish, valueOf } from "../event-log/nats.ts";
 import { type Pulled, pull } from "../event-log/pull.ts";
 import { classify, type Failure, failureOf } from "../failure/failure.ts";
-import type { Sealer } from "../secrets/sealer.ts";
+import type { App } from "../service/app.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { reactorConsumer } from "../topology/consumers.ts";
 import { quarantineSubject } from "../topology/subjects.ts";
@@ -15,12 +15,9 @@ import type { Reactor } from "./reactor.ts";
 export type ReactorHost = {
   readonly service: string;
   readonly nats: Nats;
-  readonly sealer: Sealer;
   readonly logger: Logger;
-  now(): Date;
-  /** App.dispatch and App.handle; both must bear being repeated with the same ids. */
-  dispatch(wanted: Extract<Wanted, { kind: "dispatch" }>): Promise<unknown>;
-  handle(wanted: Extract<Wanted, { kind: "command" }>): Promise<unknown>;
+  /** What is wanted goes there; both ways bear being repeated with the same ids. */
+  readonly app: Pick<App, "now" | "sealer" | "dispatch" | "handle">;
   /** Waits between the tries at one event; there is one try more than waits. Default 5 tries in 22.5 s. */
   readonly retryMs?: readonly number[];
   /** Dispatch jobs also for causes older than 30 days, whose journals may have been pruned. Default false. */
@@ -118,17 +115,23 @@ async function settle({ reactor, host, message, signal }: Settling): Promise<voi
 }
 
 async function react(reactor: Reactor, host: ReactorHost, message: Pulled): Promise<void> {
-  const event = decodeEntry(reactor.from, entryOf(message), host.sealer);
+  const event = decodeEntry(reactor.from, entryOf(message), host.app.sealer);
   if (!event) return;
-  const tooOld = host.now().getTime() - event.meta.time.getTime() > causeAgeMaxMs;
+  const tooOld = host.app.now().getTime() - event.meta.time.getTime() > causeAgeMaxMs;
   for (const wanted of await wantedBy(reactor, event)) {
     if (wanted.kind === "command") await handleUnlessRejected(host, wanted);
-    else if (!tooOld || host.backfill) await host.dispatch(wanted);
+    else if (!tooOld || host.backfill) await dispatch(host, wanted);
     else {
       const about = { reactor: reactor.name, eventId: event.meta.eventId, jobId: wanted.jobId };
       host.logger.warn(about, "the cause is older than the journals: no job without backfill");
     }
   }
+}
+
+function dispatch({ app }: ReactorHost, wanted: Extract<Wanted, { kind: "dispatch" }>) {
+  const { request, jobId, cause } = wanted;
+  const { job, input, options } = request;
+  return app.dispatch({ ...cause, job, jobId, input, options });
 }
 
 /** A state that forbids the command is an answer, not a failure: there is nothing to do. */
@@ -137,7 +140,9 @@ async function handleUnlessRejected(
   wanted: Extract<Wanted, { kind: "command" }>,
 ): Promise<void> {
   try {
-    await host.handle(wanted);
+    const { request, eventSeed, cause } = wanted;
+    const { aggregate, id, command, input } = request;
+    await host.app.handle(aggregate, id, command, input, { ...cause, eventSeed });
   } catch (error) {
     const failure = classify(error);
     if (failure.kind !== "rejected") throw error;
