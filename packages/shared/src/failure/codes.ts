@@ -127,6 +127,9 @@ const table: Record<string, CodePolicy> = {
   "bad-settings": { kind: "operator" },
   // the engine itself
   "worker-lost": { kind: "permanent" },
+  "attempt-timeout": { kind: "transient" },
+  "secret-in-result": { kind: "permanent" },
+  "result-too-large": { kind: "permanent" },
   unexpected: { kind: "transient" },
 };
 

@@ -106,6 +106,8 @@ export interface StepCompleted {
   exitCode: number;
   /** The last lines the step printed, scrubbed, at most 4 KiB. */
   outputTail: string;
+  /** It registered a way to take it back. */
+  undoable: boolean;
 }
 
 /** A finished step was undone. */
@@ -122,7 +124,7 @@ export interface JobProgressed {
   percent: number;
 }
 
-/** An attempt failed; another follows at `next_at`. */
+/** An attempt failed; another follows at `next_at`. Without it none follows: what was done is undone, then the job fails. */
 export interface JobAttemptFailed {
   attempt: number;
   failure: FailureInfo | undefined;
@@ -1302,7 +1304,7 @@ export const JobStarted: MessageFns<JobStarted, "chom.jobs.v1.JobStarted"> = {
 };
 
 function createBaseStepCompleted(): StepCompleted {
-  return { step: "", result: undefined, durationMs: 0n, serverId: "", exitCode: 0, outputTail: "" };
+  return { step: "", result: undefined, durationMs: 0n, serverId: "", exitCode: 0, outputTail: "", undoable: false };
 }
 
 export const StepCompleted: MessageFns<StepCompleted, "chom.jobs.v1.StepCompleted"> = {
@@ -1329,6 +1331,9 @@ export const StepCompleted: MessageFns<StepCompleted, "chom.jobs.v1.StepComplete
     }
     if (message.outputTail !== "") {
       writer.uint32(50).string(message.outputTail);
+    }
+    if (message.undoable !== false) {
+      writer.uint32(56).bool(message.undoable);
     }
     return writer;
   },
@@ -1394,6 +1399,14 @@ export const StepCompleted: MessageFns<StepCompleted, "chom.jobs.v1.StepComplete
             message.outputTail = reader.string();
             continue;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.undoable = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1430,6 +1443,7 @@ export const StepCompleted: MessageFns<StepCompleted, "chom.jobs.v1.StepComplete
         : isSet(object.output_tail)
         ? globalThis.String(object.output_tail)
         : "",
+      undoable: isSet(object.undoable) ? globalThis.Boolean(object.undoable) : false,
     };
   },
 
@@ -1453,6 +1467,9 @@ export const StepCompleted: MessageFns<StepCompleted, "chom.jobs.v1.StepComplete
     if (message.outputTail !== "") {
       obj.outputTail = message.outputTail;
     }
+    if (message.undoable !== false) {
+      obj.undoable = message.undoable;
+    }
     return obj;
   },
 
@@ -1471,6 +1488,7 @@ export const StepCompleted: MessageFns<StepCompleted, "chom.jobs.v1.StepComplete
     message.serverId = object.serverId ?? "";
     message.exitCode = object.exitCode ?? 0;
     message.outputTail = object.outputTail ?? "";
+    message.undoable = object.undoable ?? false;
     return message;
   },
 };
