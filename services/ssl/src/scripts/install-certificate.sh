@@ -32,17 +32,28 @@ trap 'rm -f -- "$wanted" "$before"' EXIT
   echo "ssl_certificate_key $home/current/key.pem;"
 } >"$wanted"
 
+fingerprint_of() { openssl x509 -noout -fingerprint -sha256 2>/dev/null | sed 's/.*=//' | tr -d ':' | tr 'A-F' 'a-f'; }
+# on_wire FINGERPRINT: whether visitors of the name get this certificate now.
 on_wire() {
-  seen=$(openssl s_client -connect 127.0.0.1:443 -servername "$DOMAIN" </dev/null 2>/dev/null |
-    openssl x509 -noout -fingerprint -sha256 2>/dev/null | sed 's/.*=//' | tr -d ':' | tr 'A-F' 'a-f') || seen=
-  [ "$seen" = "$FINGERPRINT" ]
+  seen=$(openssl s_client -connect 127.0.0.1:443 -servername "$DOMAIN" </dev/null 2>/dev/null | fingerprint_of) || seen=
+  [ "$seen" = "$1" ]
+}
+# seen_soon FINGERPRINT: waits up to 10 s for it; workers of before still answer for a moment.
+seen_soon() {
+  waited=0
+  while [ "$waited" -lt 20 ]; do
+    if on_wire "$1"; then return 0; fi
+    waited=$((waited + 1))
+    sleep 0.5 2>/dev/null || sleep 1
+  done
+  return 1
 }
 switch_to() {
   ln -sfn -- "$1" "$home/current.new" && mv -fT -- "$home/current.new" "$home/current"
 }
 
 previous=$(readlink -- "$home/current") || previous=
-if [ "$previous" = "$VERSION" ] && cmp -s "$wanted" "$include/tls.conf" && on_wire; then
+if [ "$previous" = "$VERSION" ] && cmp -s "$wanted" "$include/tls.conf" && on_wire "$FINGERPRINT"; then
   out changed no
   exit 0
 fi
@@ -71,20 +82,17 @@ if ! said=$(nginx -t 2>&1); then
   fail nginx-foreign-config "nginx refused its configuration without this certificate too: $said"
 fi
 # Its own failure is not the answer: what was before comes back first.
-if (nginx_apply) 3>/dev/null 9>&-; then
-  waited=0
-  while [ "$waited" -lt 20 ]; do
-    if on_wire; then
-      # Keys and chains of a month ago are of no use for going back.
-      find "$home" -mindepth 1 -maxdepth 1 -type d -mtime +30 \
-        ! -name "$VERSION" ! -name "${previous:-none}" -exec rm -rf -- {} +
-      out changed yes
-      exit 0
-    fi
-    waited=$((waited + 1))
-    sleep 0.5 2>/dev/null || sleep 1
-  done
+if (nginx_apply) 3>/dev/null 9>&- && seen_soon "$FINGERPRINT"; then
+  # Keys and chains of a month ago are of no use for going back.
+  find "$home" -mindepth 1 -maxdepth 1 -type d -mtime +30 \
+    ! -name "$VERSION" ! -name "${previous:-none}" -exec rm -rf -- {} +
+  out changed yes
+  exit 0
 fi
 put_back
-(nginx_apply) 3>/dev/null 9>&- || echo "nginx could not go back to the certificate before" >&2
+(nginx_apply) 3>/dev/null 9>&- || echo "nginx does not reload" >&2
+if [ "$had" = no ]; then
+  fail cert-deploy-failed "nginx does not answer for $DOMAIN with the new certificate; its TLS part is gone again"
+fi
+seen_soon "$(fingerprint_of <"$home/current/fullchain.pem")" || echo "the one before is not served yet" >&2
 fail cert-deploy-failed "nginx does not answer for $DOMAIN with the new certificate; the one before is back"
