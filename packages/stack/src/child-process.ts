@@ -1,6 +1,6 @@
 /** Child processes that never outlive us: own process group, the end of their log kept, killed with this process. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { accessSync, appendFileSync, constants } from "node:fs";
+import { accessSync, appendFileSync, constants, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { failureOf } from "@chom/shared/failure/failure";
 import { atLast } from "./on-exit.ts";
@@ -29,13 +29,19 @@ export type Child = {
   kill: () => Promise<void>;
 };
 
-/** True when a process with this pid exists, whoever owns it. */
+/** True when a process with this pid runs, whoever owns it; one that is dead but not yet reaped does not. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+  try {
+    // The state follows the program's name, which may itself hold any character.
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    return stat[stat.lastIndexOf(")") + 2] !== "Z";
+  } catch {
+    return true; // No /proc on this system.
   }
 }
 
@@ -97,10 +103,14 @@ export function startChild(
   return { pid, log: log.read, isRunning, ended, stop, kill };
 }
 
+/** We may die before the kernel was asked to watch us: then the program is not started at all. */
+const unlessOrphaned = '[ "$PPID" = "$0" ] || exit 1; exec "$@"';
+
 function dyingWithUs(command: string, args: readonly string[]): [string, string[]] {
   const setpriv = process.platform === "linux" ? findProgram("setpriv") : null;
+  const watch = ["--pdeathsig", "KILL", "--"];
   return setpriv
-    ? [setpriv, ["--pdeathsig", "KILL", "--", command, ...args]]
+    ? [setpriv, [...watch, "sh", "-c", unlessOrphaned, String(process.pid), command, ...args]]
     : [command, [...args]];
 }
 

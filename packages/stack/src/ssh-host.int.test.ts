@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
-import { Client, type ConnectConfig, utils } from "ssh2";
+import { Client, type ConnectConfig } from "ssh2";
 import { expect, onTestFinished, test } from "vitest";
 import { type SshHost, startSshHost } from "./ssh-host.ts";
+import { newSshKeyPair } from "./ssh-keys.ts";
 
 type Said = { code: number | null; out: string; err: string };
 
@@ -42,7 +43,7 @@ function run(to: SshHost, login: ConnectConfig, command: string, input = ""): Pr
 
 test("a command gets its input and gives back output, errors and exit code", async () => {
   const to = await host();
-  const { public: line, private: privateKey } = utils.generateKeyPairSync("ed25519");
+  const { public: line, private: privateKey } = newSshKeyPair();
   await to.authorizeKey(line);
   const said = await run(
     to,
@@ -64,7 +65,7 @@ test("nothing runs as root, whoever runs the tests", async () => {
 
 test("strangers, wrong and locked passwords are refused", async () => {
   const to = await host();
-  const { private: privateKey } = utils.generateKeyPairSync("ed25519");
+  const { private: privateKey } = newSshKeyPair();
   await expect(run(to, { privateKey }, "id")).rejects.toThrow(/authentication/);
   await to.setPassword("right");
   await expect(run(to, { password: "wrong" }, "id")).rejects.toThrow(/authentication/);

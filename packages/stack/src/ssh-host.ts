@@ -17,6 +17,7 @@ import {
 import { onExit } from "./on-exit.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
 import { scratchFolder } from "./scratch-folder.ts";
+import { newSshKeyPair } from "./ssh-keys.ts";
 import type { Vps } from "./vps.ts";
 
 /** As a `Vps`, as far as that goes without root; `service` always fails. */
@@ -48,7 +49,7 @@ export async function startSshHost({
   const identity = await ordinaryUser();
   const root = await makeRoot(scratch.path, identity);
   const access: Access = { keys: [], password: undefined };
-  const hostKey = utils.generateKeyPairSync("ed25519");
+  const hostKey = newSshKeyPair();
   const running = new Set<ChildProcess>();
   const environment = {
     PATH: `${join(root, "bin")}:/usr/local/bin:/usr/bin:/bin`,
@@ -90,7 +91,7 @@ export async function startSshHost({
     cutNetwork: async () => line.cut(true),
     restoreNetwork: async () => line.cut(false),
     service: async (service) => {
-      throw new Error(`${name} runs no ${service}: it is not a real server`);
+      throw failureOf("tool-missing", `${name} runs no ${service}: it is not a real server`);
     },
     stop,
   };

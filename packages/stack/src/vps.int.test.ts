@@ -3,10 +3,11 @@ import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { networkInterfaces } from "node:os";
-import { Client, type ConnectConfig, utils } from "ssh2";
+import { Client, type ConnectConfig } from "ssh2";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { isAlive } from "./child-process.ts";
 import { runCommand } from "./run-command.ts";
+import { newSshKeyPair } from "./ssh-keys.ts";
 import { startVps, sweepStaleVps, type Vps, vpsSupport } from "./vps.ts";
 
 const support = await vpsSupport();
@@ -57,7 +58,7 @@ const ownFaces = () =>
 describe.skipIf(!support.ok)("a test server", () => {
   let one: Vps;
   let two: Vps;
-  const key = utils.generateKeyPairSync("ed25519");
+  const key = newSshKeyPair();
 
   beforeAll(async () => {
     [one, two] = await Promise.all([startVps({ name: "one" }), startVps({ name: "two" })]);
@@ -77,7 +78,7 @@ describe.skipIf(!support.ok)("a test server", () => {
   });
 
   test("refuses strangers, root, and a client that pinned another server's key", async () => {
-    const stranger = utils.generateKeyPairSync("ed25519");
+    const stranger = newSshKeyPair();
     await expect(ssh(one, { privateKey: stranger.private }, "id")).rejects.toThrow(
       /authentication/,
     );
