@@ -1,0 +1,94 @@
+/** What a service stands on, for tests: a broker with its topology, Postgres with roles, keys, certificates, tokens. */
+import { randomBytes } from "node:crypto";
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { createCa, issueCertificate } from "@chom/stack/certificates";
+import { createIdentities } from "@chom/stack/identities";
+import { type NatsServer, startNatsServer } from "@chom/stack/nats-server";
+import { type Postgres, startPostgres } from "@chom/stack/postgres";
+import { scratchFolder } from "@chom/stack/scratch-folder";
+import { createTokenIssuer, type TokenIssuer } from "@chom/stack/tokens";
+import { connectNats } from "../event-log/nats.ts";
+import { Secret } from "../secrets/secret.ts";
+import { apply } from "../topology/apply.ts";
+import { inboxPrefix, type User } from "../topology/names.ts";
+import { serverConfig } from "../topology/server-config.ts";
+import { topology } from "../topology/topology.ts";
+
+export type Ground = {
+  readonly folder: string;
+  readonly nats: NatsServer;
+  readonly postgres: Postgres;
+  readonly caFile: string;
+  readonly seedFiles: Readonly<Record<User, string>>;
+  readonly issue: TokenIssuer["issue"];
+  /** The environment of a service, listening on a free port. */
+  readonly environment: (service: User) => Promise<Record<string, string>>;
+  readonly stop: () => Promise<void>;
+};
+
+/** Starts it; about two seconds. `empty` leaves the broker without streams. */
+export async function startGround({ empty = false } = {}): Promise<Ground> {
+  const scratch = scratchFolder("ground");
+  const folder = scratch.path;
+  const identities = createIdentities(folder);
+  const table = topology({ replicas: 1 });
+  const nats = await startNatsServer({
+    config: serverConfig(table, { publicKeys: identities.publicKeys }),
+  });
+  if (!empty) {
+    const seed = new Secret(readFileSync(identities.seedFiles.topology, "utf8"));
+    const admin = await connectNats({
+      ...{ servers: nats.url, name: "ground", seed, inboxPrefix: inboxPrefix("topology") },
+    });
+    await apply(admin, table, { nowMs: Date.now() });
+    await admin.close();
+  }
+  const postgres = await startPostgres();
+  await postgres.createDatabase("chom");
+  const tokens = await createTokenIssuer(folder);
+  const ca = await createCa("ground");
+  const caFile = join(folder, "ca.pem");
+  writeFileSync(caFile, ca.certPem);
+  const rootKey = join(folder, "root.key");
+  writeFileSync(rootKey, `test ${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
+
+  async function environment(service: User): Promise<Record<string, string>> {
+    const password = randomBytes(12).toString("base64url");
+    const url = await postgres.createServiceRole(service, password, "chom");
+    const made = await issueCertificate(ca, {
+      commonName: service,
+      dnsNames: ["localhost"],
+      ipAddresses: ["127.0.0.1"],
+      uris: [`spiffe://chom/${service}`],
+    });
+    const file = (suffix: string, content: string) => {
+      const path = join(folder, `${service}.${suffix}`);
+      writeFileSync(path, content, { mode: 0o600 });
+      return path;
+    };
+    return {
+      CHOM_ENVIRONMENT: "test",
+      CHOM_LOG_LEVEL: "warn",
+      CHOM_LISTEN: "127.0.0.1:0",
+      CHOM_NATS_URL: nats.url,
+      CHOM_NATS_SEED_FILE: identities.seedFiles[service],
+      CHOM_POSTGRES_URL_FILE: file("postgres", `${url}\n`),
+      CHOM_ROOT_KEY_FILE: rootKey,
+      CHOM_TOKEN_KEYS_FILE: tokens.keysFile,
+      CHOM_TLS_CA_FILE: caFile,
+      CHOM_TLS_CERT_FILE: file("crt", made.certPem),
+      CHOM_TLS_KEY_FILE: file("key", made.keyPem),
+    };
+  }
+
+  return {
+    ...{ folder, nats, postgres, caFile, environment },
+    seedFiles: identities.seedFiles,
+    issue: tokens.issue,
+    async stop() {
+      await Promise.all([nats.stop(), postgres.stop()]);
+      scratch.remove();
+    },
+  };
+}

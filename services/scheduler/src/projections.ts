@@ -1,0 +1,41 @@
+/** Folds the journals of all families into the table `jobs`. */
+import { type JournalEntry } from "@chom/shared/job/journal";
+import { journalEvents } from "@chom/shared/job/journal-events";
+import type { Transaction } from "@chom/shared/projection/database";
+import {
+  type ProjectedMeta,
+  type Projection,
+  projection,
+} from "@chom/shared/projection/projection";
+import { and, eq } from "drizzle-orm";
+import { changeOf } from "./job-view.ts";
+import { jobs } from "./tables.ts";
+
+async function apply(entry: JournalEntry, meta: ProjectedMeta, tx: Transaction): Promise<void> {
+  const { tenant, id: jobId, family } = meta;
+  const change = changeOf(entry);
+  if (entry.name === "JobQueued") {
+    // `changeOf` gives every column without a default for this entry.
+    const row = { ...change, tenant, jobId, family } as typeof jobs.$inferInsert;
+    await tx.insert(jobs).values(row).onConflictDoNothing();
+  } else if (Object.keys(change).length > 0) {
+    const whose = and(eq(jobs.tenant, tenant), eq(jobs.jobId, jobId), eq(jobs.family, family));
+    await tx.update(jobs).set(change).where(whose);
+  }
+}
+
+const names = Object.keys(journalEvents) as (keyof typeof journalEvents)[];
+
+/** `jobs`: one row a job. */
+export const jobList: Projection = projection({
+  name: "jobs",
+  source: { stream: "JOURNAL", family: "*" },
+  from: journalEvents,
+  on: Object.fromEntries(
+    names.map((name) => [
+      name,
+      (data: unknown, meta: ProjectedMeta, tx: Transaction) =>
+        apply({ name, data, meta, traceparent: "" } as JournalEntry, meta, tx),
+    ]),
+  ),
+});
