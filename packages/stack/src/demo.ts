@@ -9,6 +9,7 @@ import { type StoryServer, tellStory } from "./demo/story.ts";
 import { type EmbeddedStack, startEmbeddedStack } from "./embedded-stack.ts";
 import { toStderr } from "./progress.ts";
 import { serviceNames } from "./service-process.ts";
+import { troubles } from "./troubles.ts";
 import { startVps, type Vps, vpsSupport } from "./vps.ts";
 
 const tenant = "demo";
@@ -75,6 +76,9 @@ async function main(): Promise<number> {
       console.log(given.json ? JSON.stringify(facts, null, 2) : readable(facts));
       if (given.keep) await keepRunning(stack, tenant, { ...vps, port: vps.sshPort });
       return facts.ok ? 0 : 1;
+    } catch (error) {
+      for (const line of troubles(Object.values(stack.services))) toStderr(line);
+      throw error;
     } finally {
       await stack.stop();
     }

@@ -93,15 +93,15 @@ async function createRoles(
   folder: string,
 ): Promise<Record<ServiceName, string>> {
   await postgres.createDatabase("chom");
-  const files = await Promise.all(
-    serviceNames.map(async (name) => {
-      const password = randomBytes(18).toString("base64url");
-      const url = await postgres.createServiceRole(name, password, "chom");
-      const file = join(folder, `${name}.postgres`);
-      writeFileSync(file, `${url}\n`, { mode: 0o600 });
-      return [name, file] as const;
-    }),
-  );
+  const files: [ServiceName, string][] = [];
+  // One after another: grants on one database at the same time refuse each other.
+  for (const name of serviceNames) {
+    const password = randomBytes(18).toString("base64url");
+    const url = await postgres.createServiceRole(name, password, "chom");
+    const file = join(folder, `${name}.postgres`);
+    writeFileSync(file, `${url}\n`, { mode: 0o600 });
+    files.push([name, file]);
+  }
   return Object.fromEntries(files) as Record<ServiceName, string>;
 }
 
@@ -132,7 +132,7 @@ async function ownSettings(
 ): Promise<Record<ServiceName, Record<string, string>>> {
   const acmeCa = join(folder, "acme-ca.pem");
   writeFileSync(acmeCa, pebble.ca);
-  const identity = join(folder, "backup.key");
+  const identity = join(folder, "backup-identity.key");
   mkdirSync(join(folder, "vault"), { mode: 0o700 });
   // As an operator would: services are not imported from here.
   const made = await runCommand(process.execPath, [`${root}services/backup/src/make-keys.ts`]);
@@ -206,10 +206,8 @@ export async function startEmbeddedStack(
       services[name] = service;
     }
     progress("starting the services");
+    ends.add(() => Promise.all(serviceNames.map((name) => services[name].stop())));
     await Promise.all(serviceNames.map((name) => services[name].restart()));
-    ends.add(
-      async () => void (await Promise.all(serviceNames.map((name) => services[name].stop()))),
-    );
     return {
       folder,
       nats,

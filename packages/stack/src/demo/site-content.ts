@@ -62,7 +62,7 @@ line and 'quote'"
     ],
     page,
   );
-  await must(inside, ["mariadb", databaseName], schema);
+  await must(inside, ["mariadb", "--default-character-set=utf8mb4", databaseName], schema);
 }
 
 /** Looks at every file and every row. */
@@ -81,6 +81,7 @@ export async function snapshot(
   );
   const dump = await must(inside, [
     "mariadb-dump",
+    "--default-character-set=utf8mb4",
     "--skip-comments",
     "--skip-dump-date",
     "--skip-extended-insert",
@@ -112,7 +113,7 @@ export async function damage(inside: Inside, { rootPath, databaseName }: SitePla
   );
   await must(
     inside,
-    ["mariadb", databaseName],
+    ["mariadb", "--default-character-set=utf8mb4", databaseName],
     "DROP TABLE audit; DELETE FROM orders WHERE id > 3; UPDATE orders SET customer = 'nobody';",
   );
 }
