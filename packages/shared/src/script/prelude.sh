@@ -81,7 +81,8 @@ as_user() {
     break
   done </etc/passwd
   [ "$chom_name" = "$chom_user" ] || fail invalid-config "there is no user $chom_user"
-  if command -v setpriv >/dev/null 2>&1; then
+  # A small setpriv knows no --reuid, so it is tried, not looked for.
+  if setpriv --reuid="$chom_uid" --regid="$chom_gid" --init-groups true >/dev/null 2>&1; then
     env HOME="$chom_home" USER="$chom_user" LOGNAME="$chom_user" \
       setpriv --reuid="$chom_uid" --regid="$chom_gid" --init-groups --inh-caps=-all -- "$@" 3>&-
   elif command -v runuser >/dev/null 2>&1; then
