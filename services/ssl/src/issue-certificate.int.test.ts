@@ -1,5 +1,6 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { get } from "node:http";
+import { setTimeout as pause } from "node:timers/promises";
 import { connect } from "node:tls";
 import { failureOf } from "@chom/shared/failure/failure";
 import type { FinishedStep } from "@chom/shared/job/run-steps";
@@ -249,7 +250,18 @@ describe.skipIf(!support.ok)("on a real server", () => {
       },
     };
     const end = issue("s-shop", "shop.test", realRun(new Map(), lie));
+    let isOver = false;
+    const looking = (async () => {
+      const seen = new Set<unknown>();
+      while (!isOver) {
+        seen.add(await serialOnWire("blog.test")).add((await statusOf("shop.test")).status);
+        await pause(100);
+      }
+      return seen;
+    })();
     await expect(end).rejects.toMatchObject({ code: "cert-deploy-failed", kind: "transient" });
+    isOver = true;
+    expect(await looking).toEqual(new Set([blog.serial, 200]));
     expect(await serialOnWire("shop.test")).toBe(before);
     expect(await sh("readlink /etc/chom/tls/s-shop/current")).toBe(version);
     expect(await serialOnWire("blog.test")).toBe(blog.serial);

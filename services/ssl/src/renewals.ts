@@ -45,8 +45,14 @@ async function dispatchDue(app: Sweep, renew: RenewCertificate, known: Set<strin
   for (const { row, jobId } of news.slice(0, dueAtOnce)) {
     const { tenant, siteId, domain, serverId, serial, ariId } = row;
     const input = { siteId, domain, serverId, serial, ariId, force: false };
-    await app.dispatch({ job: renew, jobId, input, tenant, actor: "ssl" });
-    known.add(jobId);
+    try {
+      await app.dispatch({ job: renew, jobId, input, tenant, actor: "ssl" });
+      known.add(jobId);
+    } catch (error) {
+      // One site's trouble never holds up the others; the next sweep dispatches it again.
+      const { code, message } = classify(error);
+      app.logger.error({ siteId, code, message }, "renewal not dispatched");
+    }
   }
 }
 
@@ -88,7 +94,7 @@ async function askAll(
       asked.set(row.ariId, now.getTime() + (await askOne(app, ca, row, signal)));
     } catch (error) {
       signal.throwIfAborted();
-      // One site's trouble never holds up the others; the planned time stays as it is.
+      // The planned time stays as it is.
       const { code, message, retryAfterMs } = classify(error);
       app.logger.warn({ siteId: row.siteId, code, message }, "renewal information not available");
       asked.set(row.ariId, now.getTime() + Math.max(retryAfterMs ?? 0, hourMs));
