@@ -16,6 +16,8 @@ export type RemoteRun = {
 type Begun = {
   readonly channel: ClientChannel;
   readonly report: Promise<Report>;
+  /** Settles once the script runs, or never will. */
+  readonly started: Promise<void>;
 };
 
 /** Runs the launcher to its end and gives its report. */
@@ -31,9 +33,11 @@ export async function begin(connection: Connection, run: RemoteRun): Promise<Beg
   channel.on("error", () => {}); // its loss is told by the connection
   let said = "";
   let exitCode: number | undefined;
+  const started = Promise.withResolvers<void>();
   const closed = new Promise<Report>((resolve, reject) => {
     channel.stderr.setEncoding("latin1").on("data", (text: string) => {
       said += text;
+      if (/^started=yes$/m.test(said)) started.resolve();
       if (said.length <= maxReportBytes) return;
       channel.close();
       reject(failureOf("output-too-large", "the server says more than 2 MiB about a run"));
@@ -53,9 +57,10 @@ export async function begin(connection: Connection, run: RemoteRun): Promise<Beg
     channel.close();
     throw error;
   });
-  report.catch(() => {});
+  const settle = () => started.resolve();
+  report.then(settle, settle);
   channel.write(run.opening);
-  return { channel, report };
+  return { channel, report, started: started.promise };
 }
 
 /**

@@ -118,19 +118,19 @@ async function transfer<Output, Received>(
   const cancel = new AbortController();
   const inner = { ...context, signal: AbortSignal.any([context.signal, cancel.signal]) };
   return bounded(inner, script, async (signal) => {
-    const { channel, report } = await begin(connection, { opening, signal });
+    const { channel, report, started } = await begin(connection, { opening, signal });
     const ending = report.then((value) => outcome(script, variables, value));
     ending.catch(() => {});
     const over = new AbortController();
     const end = () => over.abort();
     ending.then(end, end);
     const moving = AbortSignal.any([signal, over.signal]);
-    const up = sendUp(flow, channel, moving, () =>
-      runRemotely(connection, {
-        opening: openingOf({ ...launch, mode: "uploaded" }, ""),
-        signal: moving,
-      }),
-    );
+    const up = sendUp(flow, channel, moving, async () => {
+      // A few bytes are sent before their script has begun: then there is no run yet to tell it to.
+      await started;
+      const opening = openingOf({ ...launch, mode: "uploaded" }, "");
+      if (!moving.aborted) await runRemotely(connection, { opening, signal: moving });
+    });
     const down = takeDown(flow, channel, ending, signal);
     // A flow that fails on our side ends the script; its own failure is what the caller must hear of.
     let ours: unknown;
