@@ -163,21 +163,31 @@ type Ended = { readonly result: unknown } | { readonly error: unknown };
 
 /** Runs `work` to its end, or until some time after its signal aborted. */
 async function runWork(
-  subject: Subject,
+  { subject, hold }: AttemptSettings,
   run: Parameters<Subject["job"]["work"]>[1],
 ): Promise<Ended> {
   const { engine, job, input } = subject;
   const { signal } = run;
-  const aborted = Promise.withResolvers<Ended>();
+  const deaf = Promise.withResolvers<Ended>();
+  let over = false;
   signal.addEventListener("abort", () => {
-    void sleep(engine.clock, settleMs).then(() => aborted.resolve({ error: signal.reason }));
+    void sleep(engine.clock, settleMs).then(() => {
+      if (over) return;
+      // It may go on behind our back: nobody else shall have its leases as long as they live.
+      hold.abandon();
+      deaf.resolve({ error: signal.reason });
+    });
   });
   const work = async () => job.work(input, run);
-  const ended = work().then(
-    (result: unknown): Ended => ({ result }),
-    (error: unknown): Ended => ({ error }),
-  );
-  return Promise.race([ended, aborted.promise]);
+  const ended = work()
+    .then(
+      (result: unknown): Ended => ({ result }),
+      (error: unknown): Ended => ({ error }),
+    )
+    .finally(() => {
+      over = true;
+    });
+  return Promise.race([ended, deaf.promise]);
 }
 
 /** Runs the attempt and records its outcome. Throws "fenced" when a newer attempt owns the job. */
@@ -185,7 +195,7 @@ export async function runAttempt(settings: AttemptSettings): Promise<Next> {
   const { subject } = settings;
   const { signal, clear } = limits(settings);
   const started = startRun(runSettingsOf(settings, signal, "work"));
-  const ended = await runWork(subject, started.run).finally(clear);
+  const ended = await runWork(settings, started.run).finally(clear);
   if ("result" in ended) {
     try {
       return await succeed(subject, ended.result);

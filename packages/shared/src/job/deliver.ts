@@ -23,6 +23,8 @@ const nakMaxMs = 5_000;
 const checkBackMs = 15_000;
 /** How soon another worker should be tried for a job that this build does not know. */
 const unknownJobMs = 60_000;
+const goneSoonMs = 2_000;
+const redeliveriesMax = 6;
 const startsMax = 10;
 
 type Hands = {
@@ -31,6 +33,13 @@ type Hands = {
   readonly journal: JournalWriter;
   readonly stopping: AbortSignal;
 };
+
+/**
+ * Another run is at it; should its worker die, this brings the job back. An item that came back by itself most likely
+ * belongs to a worker that died: its lease ends any moment.
+ */
+const lookAgainMs = ({ deliveries }: Delivery): number =>
+  deliveries > 1 && deliveries <= redeliveriesMax ? goneSoonMs : checkBackMs;
 
 const done: Next = { item: "done" };
 const inMs = ({ engine }: Hands, delayMs: number): Next => ({
@@ -64,8 +73,7 @@ export async function deliver(
   }
   const owner = `${engine.worker} ${engine.newId()}`;
   const acquired = await engine.leases.acquire(leaseKey(tenant, "run", jobId), owner);
-  // Another run is at it; should its worker die, this brings the job back.
-  if ("heldBy" in acquired) return finish(hands, inMs(hands, checkBackMs));
+  if ("heldBy" in acquired) return finish(hands, inMs(hands, lookAgainMs(delivery)));
   const hold = startHold(engine, delivery, acquired.lease);
   let next: Next;
   try {

@@ -1,5 +1,5 @@
 /** Accepting a job: journaled first, then queued; both are stored when it answers. */
-import { hashId, isId } from "../aggregate/id.ts";
+import { isId } from "../aggregate/id.ts";
 import { classify, conflict, type FieldViolation, invalid, transient } from "../failure/failure.ts";
 import type { DispatchCommand } from "../service/app.ts";
 import type { Engine } from "./engine.ts";
@@ -128,9 +128,7 @@ export const createDispatch =
     let created = false;
     if (!journal.state().queued) {
       try {
-        const id = hashId(jobId, tenant, "queued", event.data.inputHash);
         await journal.request([event], {
-          ids: [id],
           actor: command.actor,
           correlationId: command.correlationId ?? command.causationId ?? jobId,
           causationId: command.causationId ?? "",

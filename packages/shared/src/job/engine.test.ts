@@ -4,11 +4,11 @@ import { eventTypes } from "../aggregate/event-types.ts";
 import { failureOf, permanent, transient } from "../failure/failure.ts";
 import { script } from "../script/script.ts";
 import { Secret } from "../secrets/secret.ts";
+import { type Death, dyingPorts } from "../testing/dying-ports.ts";
 import { fakeServers } from "../testing/fake-servers.ts";
 import { type EngineOptions, memoryEngine, memoryWorld } from "../testing/memory-engine.ts";
 import { createDispatch } from "./dispatch.ts";
 import { deliver } from "./deliver.ts";
-import type { Engine } from "./engine.ts";
 import { jobControl } from "./job-control.ts";
 import {
   type Abandoned,
@@ -275,9 +275,11 @@ test("finished steps are not run again", async () => {
 test("a remembered result that no longer holds is made again", async () => {
   let made = 0;
   const { send, runToEnd, facts } = setup(async (_, run) => {
-    const path = await run.step("dump", async () => `dump ${(made += 1)}`, {
-      check: async (result) => result !== "dump 1",
-    });
+    const dump = async () => {
+      made += 1;
+      return `dump ${made}`;
+    };
+    const path = await run.step("dump", dump, { check: async (result) => result !== "dump 1" });
     if (run.attempt === 1) throw transient("repo-unavailable", "down");
     return path;
   });
@@ -486,65 +488,26 @@ const removeFiles = script({
   output: () => "removed",
 });
 
-/** A process whose n-th effect is its last: it happens or does not, and nothing of the process goes on. */
-function dying(at: number, happens: boolean) {
-  let effects = 0;
-  let dead = false;
-  const never = new Promise<never>(() => {});
-  const through =
-    <Args extends readonly unknown[], Result>(effect: (...args: Args) => Promise<Result>) =>
-    async (...args: Args): Promise<Result> => {
-      if (dead) return never;
-      effects += 1;
-      if (effects < at) return effect(...args);
-      dead = true;
-      if (happens) await effect(...args);
-      return never;
-    };
-  const around = (engine: Engine): Engine => ({
-    ...engine,
-    log: { ...engine.log, append: through(engine.log.append) },
-    queue: { ...engine.queue, schedule: through(engine.queue.schedule) },
-    servers: { ...engine.servers, run: through(engine.servers.run) as never },
-    leases: {
-      ...engine.leases,
-      acquire: through(engine.leases.acquire),
-      acquireAll: through(engine.leases.acquireAll),
-      release: through(engine.leases.release),
-      renew: (lease) => (dead ? never : engine.leases.renew(lease)),
-    },
-  });
-  const wrap = <D extends { ack(): Promise<void>; nak(ms: number): void; working(): void }>(
-    delivery: D,
-  ): D => ({
-    ...delivery,
-    ack: through(() => delivery.ack()),
-    nak: (ms: number) => void (dead || delivery.nak(ms)),
-    working: () => void (dead || delivery.working()),
-  });
-  return { around, wrap, died: () => dead };
-}
-
 /** Lets a process die at its n-th effect, then lets another finish; answers what is in the log. */
-async function crashAt(at: number, happens: boolean, work: Work, extra: Extra) {
+async function crashAt(at: number, death: Death, work: Work, extra: Extra) {
   const world = memoryWorld();
   const servers = fakeServers({ "remove-files.sh": "removed" });
-  const process = dying(at, happens);
+  const process = dyingPorts(at, death);
   const first = setup(work, extra, { world, servers, around: process.around });
   const second = setup(work, extra, { world, servers });
   await second.send();
   const [delivery] = world.queue.ready(1);
   if (!delivery) throw new Error("an item is expected");
-  void deliver(first.engine, process.wrap(delivery), new AbortController().signal).catch(() => {});
+  const wrapped = process.wrap(delivery);
+  void deliver(first.engine, wrapped, new AbortController().signal).catch(() => wrapped.nak(1_000));
   await world.clock.advance(100);
   const died = process.died();
   await second.runToEnd();
   return { died, facts: await second.facts(), names: await second.names(), queue: world.queue };
 }
 
-for (const happens of [true, false]) {
-  const when = happens ? "after" : "before";
-  test(`a worker that dies just ${when} any of its effects leaves a job that ends once, with its facts once`, async () => {
+for (const when of ["after", "before", "answer-lost"] as const) {
+  test(`a worker in trouble at any of its effects (${when}) leaves a job that ends once, with its facts once`, async () => {
     const work: Work = async (_, run) => {
       await run.step("one", async () => 1);
       await run.record("tell", "note", "half");
@@ -553,7 +516,7 @@ for (const happens of [true, false]) {
     const extra = { exclusive: () => ["site.site-1"] };
     let points = 0;
     for (let at = 1; at < 100; at += 1) {
-      const { died, facts, names, queue } = await crashAt(at, happens, work, extra);
+      const { died, facts, names, queue } = await crashAt(at, when, work, extra);
       expect(facts, `crash ${when} effect ${at}: ${names.join(" ")}`).toEqual([
         "Begun x",
         "Noted half",
@@ -568,7 +531,7 @@ for (const happens of [true, false]) {
     expect(points).toBeGreaterThan(12);
   });
 
-  test(`a worker that dies just ${when} any effect of a failing job leaves everything undone once told`, async () => {
+  test(`a worker in trouble at any effect (${when}) of a failing job leaves everything undone once told`, async () => {
     let made = new Set<string>();
     const work: Work = async (_, run) => {
       for (const name of ["a", "b"]) {
@@ -581,7 +544,7 @@ for (const happens of [true, false]) {
     let points = 0;
     for (let at = 1; at < 100; at += 1) {
       made = new Set();
-      const { died, facts, names } = await crashAt(at, happens, work, {});
+      const { died, facts, names } = await crashAt(at, when, work, {});
       expect([...made], `crash ${when} effect ${at}: ${names.join(" ")}`).toEqual([]);
       expect(facts.at(-1)).toMatch(/^Failed nginx-test-failed true/);
       expect(facts).toHaveLength(2);
@@ -592,6 +555,41 @@ for (const happens of [true, false]) {
   });
 }
 
+test("a work that ignores its abort keeps its leases until they end by themselves", async () => {
+  const world = memoryWorld();
+  const deaf: Work = async (_, run) => (run.attempt === 1 ? new Promise(() => {}) : "fine");
+  const { send, runReady, runToEnd, facts } = setup(
+    deaf,
+    { exclusive: () => ["site.site-1"], timeoutMs: 1_000 },
+    { world },
+  );
+  await send();
+  await runReady();
+  expect(await world.leases.held("tenant-1.site.site-1")).toBeDefined();
+  await runToEnd();
+  expect(await facts()).toContain("Ended fine");
+});
+
+test("a job whose worker is lost after another failure fails as worker-lost", async () => {
+  const world = memoryWorld();
+  const work: Work = async (_, run) => {
+    if (run.attempt === 1) throw transient("repo-unavailable", "down");
+    return new Promise(() => {});
+  };
+  const host = setup(work, { tries: 2 }, { world });
+  await host.send();
+  await host.runReady();
+  await world.clock.advance(20_000);
+  const process = dyingPorts(3, "after");
+  const lost = setup(work, { tries: 2 }, { world, around: process.around });
+  const [delivery] = world.queue.ready(1);
+  if (!delivery) throw new Error("an item is expected");
+  void deliver(lost.engine, process.wrap(delivery), new AbortController().signal);
+  await world.clock.advance(31_000);
+  await host.runToEnd();
+  expect((await host.facts()).at(-1)).toBe("Failed worker-lost true 2");
+});
+
 test("a job whose worker is lost in every attempt fails as worker-lost", async () => {
   const world = memoryWorld();
   const never: Work = () => new Promise(() => {});
@@ -599,7 +597,7 @@ test("a job whose worker is lost in every attempt fails as worker-lost", async (
   await last.send();
   for (let attempt = 1; attempt <= 2; attempt += 1) {
     // Effects: run lease, (no keys), JobStarted; dies with the event of `started` or right after.
-    const process = dying(attempt === 1 ? 4 : 3, true);
+    const process = dyingPorts(attempt === 1 ? 4 : 3, "after");
     const lost = setup(never, { tries: 2 }, { world, around: process.around });
     const [delivery] = world.queue.ready(1);
     if (!delivery) throw new Error("an item is expected");

@@ -11,6 +11,8 @@ export type Hold = {
   add(leases: readonly Lease[]): void;
   /** Calls back at every heartbeat. */
   onBeat(call: () => void): void;
+  /** Something may still be at work under these leases: `release` leaves them to end by themselves. */
+  abandon(): void;
   /** Gives everything back, newest first; waiters are woken by that. Never throws. */
   release(): Promise<void>;
 };
@@ -19,14 +21,16 @@ export type Hold = {
 const silenceMaxMs = (leaseTtlMs / 3) * 2;
 const repeatMs = 2_000;
 
-/** Starts renewing. */
+/** Starts renewing; from now on the item comes back only after its lease has ended. */
 export function startHold(engine: Engine, delivery: Delivery, first: Lease): Hold {
   let leases: Lease[] = [first];
   let renewedAt = engine.clock.now().getTime();
   let released = false;
+  let abandoned = false;
   const lost = new AbortController();
   const calls: (() => void)[] = [];
   let cancel = engine.clock.after(renewEveryMs, beat);
+  delivery.working();
 
   async function renew(): Promise<Failure | undefined> {
     try {
@@ -55,13 +59,18 @@ export function startHold(engine: Engine, delivery: Delivery, first: Lease): Hol
   }
   return {
     signal: lost.signal,
-    add: (more) => {
-      leases = [...leases, ...more];
+    add(more) {
+      const keys = new Set(more.map(({ key }) => key));
+      leases = [...leases.filter(({ key }) => !keys.has(key)), ...more];
+    },
+    abandon() {
+      abandoned = true;
     },
     onBeat: (call) => void calls.push(call),
     async release() {
       released = true;
       cancel();
+      if (abandoned) return;
       for (const lease of leases.toReversed()) {
         await engine.leases.release(lease).catch((error: unknown) => {
           engine.logger.warn({ err: error, key: lease.key }, "a lease ends by itself, unreleased");

@@ -13,12 +13,12 @@ export type Move =
   | { readonly do: "fail"; readonly failure: FailureInfo }
   | { readonly do: "work"; readonly attempt: number };
 
-const workerLost = (attempts: number): FailureInfo => ({
+const workerLost: FailureInfo = {
   code: "worker-lost",
   kind: "permanent",
-  message: `the worker was lost ${attempts} times in the middle of an attempt`,
+  message: "the worker was lost in the middle of the last attempt",
   step: "",
-});
+};
 
 /** The next move. A terminal entry comes first, a wish to cancel second, tries last. */
 export function moveOf(state: JobState, now: Date): Move {
@@ -34,7 +34,8 @@ export function moveOf(state: JobState, now: Date): Move {
   if (state.ending) return { do: "fail", failure: state.ending };
   if (state.dueAt && state.dueAt > now) return { do: "wait", until: state.dueAt };
   if (state.attempts >= queued.tries) {
-    return { do: "fail", failure: state.failure ?? workerLost(state.attempts) };
+    const lost = state.running !== undefined || state.failure === undefined;
+    return { do: "fail", failure: lost ? workerLost : state.failure };
   }
   return { do: "work", attempt: state.attempts + 1 };
 }

@@ -1,5 +1,5 @@
 /** The work queue in memory, with the broker's habits: one item per job, 30 s until an item comes back. */
-import type { Clock } from "../job/clock.ts";
+import { type Clock, sleep } from "../job/clock.ts";
 import { type Delivery, pollOrder, type WorkItem, type WorkQueue } from "../job/work-queue.ts";
 
 type Stored = { item: WorkItem; deliveries: number; visibleAt: number };
@@ -18,6 +18,32 @@ const ackWaitMs = 30_000;
 const dedupeMs = 120_000;
 const keyOf = ({ tenant, jobId }: WorkItem): string => `${tenant}.${jobId}`;
 
+/** Hands an item out: it comes back after 30 s unless its worker says it is at it. */
+function handOut(
+  items: Map<string, Stored>,
+  key: string,
+  stored: Stored,
+  nowMs: () => number,
+): Delivery {
+  const busy = () => {
+    stored.visibleAt = nowMs() + ackWaitMs;
+  };
+  stored.deliveries += 1;
+  busy();
+  const { deliveries } = stored;
+  return {
+    ...stored.item,
+    deliveries,
+    working: busy,
+    async ack() {
+      if (items.get(key) === stored) items.delete(key);
+    },
+    nak(delayMs) {
+      stored.visibleAt = nowMs() + delayMs;
+    },
+  };
+}
+
 /** An empty queue of one family. */
 export function memoryQueue(clock: Clock): MemoryQueue {
   const items = new Map<string, Stored>();
@@ -35,21 +61,6 @@ export function memoryQueue(clock: Clock): MemoryQueue {
   const put = (item: WorkItem) =>
     void items.set(keyOf(item), { item, deliveries: 0, visibleAt: nowMs() });
 
-  function deliveryOf(key: string, stored: Stored): Delivery {
-    stored.deliveries += 1;
-    stored.visibleAt = nowMs() + ackWaitMs;
-    const current = () => items.get(key) === stored;
-    const { deliveries } = stored;
-    return {
-      ...stored.item,
-      deliveries,
-      working: () => void (stored.visibleAt = nowMs() + ackWaitMs),
-      async ack() {
-        if (current()) items.delete(key);
-      },
-      nak: (delayMs) => void (stored.visibleAt = nowMs() + delayMs),
-    };
-  }
   function ready(max: number): readonly Delivery[] {
     for (const [key, { item, at }] of schedules) {
       if (at > nowMs()) continue;
@@ -61,23 +72,9 @@ export function memoryQueue(clock: Clock): MemoryQueue {
     const ordered = pollOrder(poll).flatMap((queue) =>
       visible.filter(([, { item }]) => item.queue === queue),
     );
-    return ordered.slice(0, max).map(([key, stored]) => deliveryOf(key, stored));
+    return ordered.slice(0, max).map(([key, stored]) => handOut(items, key, stored, nowMs));
   }
-  return {
-    ready,
-    nextAt() {
-      const times = [
-        ...[...items.values()].map(({ visibleAt }) => visibleAt),
-        ...[...schedules.values()].map(({ at }) => at),
-      ];
-      return times.length === 0 ? undefined : new Date(Math.min(...times));
-    },
-    lose() {
-      items.clear();
-      schedules.clear();
-      seen.clear();
-    },
-    size: () => items.size + schedules.size,
+  const port: WorkQueue = {
     async publish(item, cause) {
       if (!repeated(`${item.jobId}:${cause}`)) put(item);
     },
@@ -98,13 +95,27 @@ export function memoryQueue(clock: Clock): MemoryQueue {
       while (!signal.aborted) {
         const taken = ready(max);
         if (taken.length > 0) return taken;
-        await new Promise<void>((wake) => {
-          const cancel = clock.after(100, wake);
-          signal.addEventListener("abort", () => (cancel(), wake()), { once: true });
-        });
+        await sleep(clock, 100, signal);
       }
       return [];
     },
     close: () => {},
+  };
+  return {
+    ...port,
+    ready,
+    nextAt() {
+      const times = [
+        ...[...items.values()].map(({ visibleAt }) => visibleAt),
+        ...[...schedules.values()].map(({ at }) => at),
+      ];
+      return times.length === 0 ? undefined : new Date(Math.min(...times));
+    },
+    lose() {
+      items.clear();
+      schedules.clear();
+      seen.clear();
+    },
+    size: () => items.size + schedules.size,
   };
 }
