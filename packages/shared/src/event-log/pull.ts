@@ -15,7 +15,10 @@ export type Pulled = {
   header(name: string): string;
   /** Done with it; not waited for, so it may be delivered once more when the connection breaks now. */
   ack(): void;
-  /** Done with it, and the broker knows. Fails with `log-unavailable`. */
+  /**
+   * Done with it, and the broker knows. Fails with `log-unavailable` after 2 s, also when a restarted broker forgot
+   * the delivery: then pull again instead of repeating this.
+   */
   ackSure(): Promise<void>;
   /** Deliver it again, after a delay; the delay counts against the consumer's max_ack_pending. */
   nak(delayMs?: number): void;
@@ -86,7 +89,7 @@ function pulled(nats: Nats, message: Msg): Pulled {
     deliveries: Number(tokens[at]),
     header: (name) => message.headers?.get(name) ?? "",
     ack: () => nats.publish(reply, "+ACK"),
-    ackSure: async () => void (await ask(nats, reply, "+ACK")),
+    ackSure: async () => void (await ask(nats, reply, "+ACK", { timeoutMs: 2_000 })),
     nak: (delayMs) =>
       nats.publish(
         reply,

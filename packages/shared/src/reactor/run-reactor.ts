@@ -97,8 +97,7 @@ async function settle({ reactor, host, message, signal }: Settling): Promise<voi
         throw failureOf("worker-lost", `delivered ${message.deliveries} times and never finished`);
       }
       await react(reactor, host, message);
-      // Waited for: an acknowledgement lost with its broker would hold up the next event for ack_wait.
-      return await message.ackSure();
+      return await acknowledge(message, host);
     } catch (error) {
       const failure = classify(error);
       const away = failure.code === "log-unavailable";
@@ -111,6 +110,18 @@ async function settle({ reactor, host, message, signal }: Settling): Promise<voi
       await pause(away ? 1_000 : (retryMs[failures - 1] ?? 0), signal);
       if (signal.aborted) return message.nak();
     }
+  }
+}
+
+/**
+ * Waited for, since an acknowledgement lost with its broker would hold up the next event. But only once: a broker that
+ * forgot the delivery never answers, and delivers the event again to whoever pulls.
+ */
+async function acknowledge(message: Pulled, { logger }: ReactorHost): Promise<void> {
+  try {
+    await message.ackSure();
+  } catch (error) {
+    logger.warn({ err: error, sequence: message.sequence }, "an acknowledgement was not confirmed");
   }
 }
 
