@@ -9,7 +9,8 @@ const logTailChars = 16_384;
 
 export type ChildOptions = {
   cwd?: string;
-  env?: Record<string, string>;
+  /** On top of this process's environment; undefined takes a variable away. */
+  env?: Record<string, string | undefined>;
   uid?: number;
   gid?: number;
   /** Everything it writes is appended to this file too; default none. */

@@ -9,7 +9,7 @@ export type ServiceName = (typeof serviceNames)[number];
 
 export type ServiceProcess = {
   name: ServiceName;
-  /** `127.0.0.1:<port>`; stays the same over restarts. */
+  /** `localhost:<port>`; stays the same over restarts. */
   address: string;
   readonly pid: number;
   /** The end of its log. */
@@ -28,6 +28,13 @@ export const root = fileURLToPath(new URL("../../../", import.meta.url));
 const startTimeoutMs = 60_000;
 const drainMs = 40_000;
 
+// Settings meant for the stack or another deployment are none of a service's, which refuses names it does not know.
+const withoutOurs = Object.fromEntries(
+  Object.keys(process.env)
+    .filter((name) => name.startsWith("CHOM_"))
+    .map((name) => [name, undefined]),
+);
+
 /** Prepares a service; `restart` starts it and waits until it says that it serves. */
 export async function prepareService(
   name: ServiceName,
@@ -35,9 +42,9 @@ export async function prepareService(
   logFile: string,
 ): Promise<ServiceProcess> {
   const port = await freePort();
-  const address = `127.0.0.1:${port}`;
+  const address = `localhost:${port}`;
   let child: Child | undefined;
-  let settings: Record<string, string> = { ...env, CHOM_LISTEN: address };
+  let settings: Record<string, string> = { ...env, CHOM_LISTEN: `127.0.0.1:${port}` };
   const stop = async () => child?.stop({ graceMs: drainMs });
   return {
     name,
@@ -55,7 +62,7 @@ export async function prepareService(
       const main = `${root}services/${name}/src/main.ts`;
       const started = startChild(process.execPath, ["--enable-source-maps", main], {
         cwd: root,
-        env: settings,
+        env: { ...withoutOurs, ...settings },
         logFile,
       });
       child = started;

@@ -20,7 +20,9 @@ export function troubles(services: Iterable<ServiceProcess>): string[] {
 function isError(line: string): boolean {
   try {
     const { level } = JSON.parse(line) as { level?: unknown };
-    return level === "error" || level === "fatal" || (typeof level === "number" && level >= errorLevel);
+    return (
+      level === "error" || level === "fatal" || (typeof level === "number" && level >= errorLevel)
+    );
   } catch {
     // Not of our logger: a crash before it, most likely.
     return line.trim() !== "";

@@ -13,7 +13,7 @@ const bytesPerMs = 2_000;
 export const timeoutFor = (estimatedBytes: bigint): number =>
   estimatedBytes === 0n
     ? unknownSizeMs
-    : Math.min(leastMs + Number(estimatedBytes) / bytesPerMs, 24 * unknownSizeMs);
+    : Math.min(leastMs + Math.ceil(Number(estimatedBytes) / bytesPerMs), 24 * unknownSizeMs);
 
 export const createBackup = (deps: BackupDeps) =>
   job(backups, {

@@ -33,36 +33,30 @@ async function must(inside: Inside, argv: readonly string[], input?: string): Pr
   return result.stdout;
 }
 
-/** Puts pages, uploads with odd names and 503 orders in place, as the site's owner would. */
-export async function fillSite(inside: Inside, { rootPath, systemUser, databaseName }: SitePlace) {
-  await must(
+/** Runs a shell script inside as the site's own user, with the site's public folder as $1. */
+const asOwner = (inside: Inside, { rootPath, systemUser }: SitePlace, script: string) =>
+  must(
     inside,
-    ["sh", "-eu", "-s", "--", `${rootPath}/public`, systemUser],
-    `
-    cd -- "$1"
-    mkdir -p uploads/2026 "uploads/odd names"
+    ["runuser", "-u", systemUser, "--", "sh", "-eu", "-s", "--", `${rootPath}/public`],
+    `umask 027\ncd -- "$1"\n${script}`,
+  );
+
+/** Puts pages, uploads with odd names and 503 orders in place, as the site's owner would. */
+export async function fillSite(inside: Inside, place: SitePlace): Promise<void> {
+  await asOwner(
+    inside,
+    place,
+    `mkdir -p uploads/2026 "uploads/odd names"
     head -c 3000000 /dev/urandom > uploads/2026/photo.jpg
     : > uploads/empty
     printf 'x' > "uploads/odd names/new
 line and 'quote'"
     ln -sfn ../uploads/2026 uploads/latest
-    chmod 640 uploads/2026/photo.jpg
-    chown -Rh "$2:$2" .
-  `,
+    cat > index.php <<'PAGE'
+${page}PAGE
+`,
   );
-  await must(
-    inside,
-    [
-      "sh",
-      "-c",
-      'cat > "$1/public/index.php"; chown "$2:$2" "$1/public/index.php"',
-      "sh",
-      rootPath,
-      systemUser,
-    ],
-    page,
-  );
-  await must(inside, ["mariadb", "--default-character-set=utf8mb4", databaseName], schema);
+  await must(inside, ["mariadb", "--default-character-set=utf8mb4", place.databaseName], schema);
 }
 
 /** Looks at every file and every row. */
@@ -100,20 +94,18 @@ export async function snapshot(
 }
 
 /** What a bad night does: files gone and altered, a table dropped, rows changed. */
-export async function damage(inside: Inside, { rootPath, databaseName }: SitePlace): Promise<void> {
-  await must(
+export async function damage(inside: Inside, place: SitePlace): Promise<void> {
+  await asOwner(
     inside,
-    ["sh", "-eu", "-s", "--", `${rootPath}/public`],
-    `
-    cd -- "$1"
-    rm -r uploads/2026
+    place,
+    `rm -r uploads/2026
     echo '<?php echo "hacked";' > index.php
     echo left > dropped-by-intruder.php
-  `,
+`,
   );
   await must(
     inside,
-    ["mariadb", "--default-character-set=utf8mb4", databaseName],
+    ["mariadb", "--default-character-set=utf8mb4", place.databaseName],
     "DROP TABLE audit; DELETE FROM orders WHERE id > 3; UPDATE orders SET customer = 'nobody';",
   );
 }
