@@ -43,7 +43,10 @@ export function sshServers(options: SshServersOptions): Servers {
         });
         const report = await bounded(context, script, (signal) =>
           runRemotely(connection, { opening, signal }),
-        ).catch((error: unknown) => stopped(context, connection, launch, error));
+        ).catch((error: unknown) => {
+          if (isHandedOver(context.signal)) throw error;
+          return stopped(context, connection, launch, error);
+        });
         return outcome(script, variables, report);
       }),
     transfer: (context, script, input, flow) =>
@@ -88,6 +91,10 @@ async function bounded<T>(
     clearTimeout(timer);
   }
 }
+
+/** Another worker goes on with the job and finds the run: ending it would only cost its progress. */
+const isHandedOver = ({ aborted, reason }: AbortSignal): boolean =>
+  aborted && ["worker-stopping", "lease-lost"].includes(classify(reason).code);
 
 /** After an abort the run on the server is ended, as far as the connection still lets us; then the reason is thrown. */
 async function stopped(
