@@ -21,5 +21,6 @@ if id -u -- "$SYSTEM_USER" >/dev/null 2>&1; then
     *) fail unexpected "userdel ended with $code" ;;
   esac
 fi
-rm -rf -- "/etc/chom/sites/$SYSTEM_USER"
+rm -rf -- "/etc/chom/sites/$SYSTEM_USER" "/etc/nginx/chom/$SYSTEM_USER"
+rm -f -- "/etc/cron.d/chom-$SYSTEM_USER"
 out removed "$removed"
