@@ -93,6 +93,21 @@ test("a deferred request says why and until when", () => {
   ]);
 });
 
+test("a request that goes on waiting for the same reason is told once, for another reason again", () => {
+  const postponed = { ...facts, until: at, code: "dns-not-pointed", reason: "points elsewhere" };
+  const deferred = certificateEvents.CertificateIssueDeferred({
+    siteId: "site-1",
+    domain: "shop.test",
+    code: "dns-not-pointed",
+    reason: "points elsewhere",
+    until: at,
+    jobId: "job-1",
+  });
+  const waiting = given(certificate, requested, deferred);
+  expect(waiting.when("defer", postponed)).toEqual([]);
+  expect(waiting.when("defer", { ...postponed, reason: "no records" })).toHaveLength(1);
+});
+
 test("only a served certificate gets another plan, and only when the time differs", () => {
   const plan = { siteId: "site-1", renewAt: at, basis: "ari" };
   expect(given(certificate, requested, issued).when("plan", plan)).toMatchObject([

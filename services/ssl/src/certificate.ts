@@ -25,7 +25,7 @@ export const certificateEvents = eventTypes({
 });
 const happened = certificateEvents;
 
-export type Certificate = {
+type Certificate = {
   /** A site whose renewal waits or fails stays `active`: its certificate is still served. */
   readonly status: "absent" | "pending" | "deferred" | "active" | "failed" | "dropped";
   /** The job that asked last. */
@@ -37,6 +37,9 @@ export type Certificate = {
   readonly ariId: string;
   readonly notAfter: Date | undefined;
   readonly renewAt: Date | undefined;
+  readonly requestedAt: Date | undefined;
+  /** Why it waits; "" when it does not. */
+  readonly waitingFor: string;
 };
 
 /** What was installed; read from the certificate itself. */
@@ -60,6 +63,8 @@ const initial = (): Certificate => ({
   ariId: "",
   notAfter: undefined,
   renewAt: undefined,
+  requestedAt: undefined,
+  waitingFor: "",
 });
 
 const unlessServed = (state: Certificate, status: Certificate["status"]): Certificate["status"] =>
@@ -73,22 +78,33 @@ const installed = (
   >,
 ): Certificate => {
   const { domain, serverId, serial, ariId, notAfter, renewAt } = data;
-  return { ...state, status: "active", domain, serverId, serial, ariId, notAfter, renewAt };
+  const current = { domain, serverId, serial, ariId, notAfter, renewAt };
+  return { ...state, ...current, status: "active", waitingFor: "" };
 };
 
 const evolve: Evolve<Certificate, typeof happened> = {
-  CertificateRequested: (state, { domain, serverId, jobId }) => ({
+  CertificateRequested: (state, { domain, serverId, jobId }, { time }) => ({
     ...state,
     status: unlessServed(state, "pending"),
     domain,
     serverId,
     jobId,
+    requestedAt: time,
+    waitingFor: "",
   }),
-  CertificateIssueDeferred: (state) => ({ ...state, status: unlessServed(state, "deferred") }),
+  CertificateIssueDeferred: (state, { reason }) => ({
+    ...state,
+    status: unlessServed(state, "deferred"),
+    waitingFor: reason,
+  }),
   CertificateIssued: installed,
   CertificateRenewed: installed,
   CertificateRenewalPlanned: (state, { renewAt }) => ({ ...state, renewAt }),
-  CertificateFailed: (state) => ({ ...state, status: unlessServed(state, "failed") }),
+  CertificateFailed: (state) => ({
+    ...state,
+    status: unlessServed(state, "failed"),
+    waitingFor: "",
+  }),
   CertificateDropped: () => ({ ...initial(), status: "dropped" }),
 };
 
@@ -133,7 +149,8 @@ const commands = {
   },
   defer: (state: Certificate, { input, jobId, code, reason, until }: Postponed<Named>) => {
     const { siteId, domain } = input;
-    return isGone(state)
+    // Told once per reason: a name that points elsewhere for months is one fact, not thousands.
+    return isGone(state) || state.waitingFor === reason
       ? []
       : happened.CertificateIssueDeferred({ siteId, domain, code, reason, until, jobId });
   },

@@ -49,7 +49,7 @@ test("one wrong AAAA record is enough, for the CA may choose it", async () => {
 
 test("the closest CAA records decide", async () => {
   const a = ["10.0.0.7"];
-  const issue = (value: string): CaaRecord => ({ critical: 0, issue: value }) as CaaRecord;
+  const issue = (value: string): CaaRecord => ({ critical: 0, issue: value });
   expect(await ask({ a, caa: { "shop.test": [issue("other.test")] } })).toMatchObject({
     code: "caa-forbids",
     reason: 'CAA records of shop.test allow "other.test", not ca.test',
@@ -62,9 +62,9 @@ test("the closest CAA records decide", async () => {
   expect(
     await ask({ a, caa: { test: [issue("ca.test;validationmethods=dns-01")] } }),
   ).toMatchObject({ code: "caa-forbids" });
-  expect(
-    await ask({ a, caa: { test: [{ critical: 0, iodef: "mailto:a@b" } as CaaRecord] } }),
-  ).toEqual({ ok: true });
+  expect(await ask({ a, caa: { test: [{ critical: 0, iodef: "mailto:a@b" }] } })).toEqual({
+    ok: true,
+  });
   expect(
     await ask({ a, caa: { test: [{ critical: 128, tbs: "x" } as unknown as CaaRecord] } }),
   ).toMatchObject({ code: "caa-forbids" });

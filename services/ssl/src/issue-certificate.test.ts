@@ -10,6 +10,7 @@ import { issueCertificate } from "./issue-certificate.ts";
 import type { Outside } from "./obtain-certificate.ts";
 import { secureSites } from "./reactors.ts";
 import { renewCertificate } from "./renew-certificate.ts";
+import { renewalJobId } from "./renewal-policy.ts";
 import type { SiteFacts } from "./site-facts.ts";
 
 const pem = (name: string): string =>
@@ -223,6 +224,25 @@ test("a renewal names what it replaces, waits until it is due, and is done once"
   });
   expect(await work({ ...asked, force: true }, fakeRun(answers, { now }))).toMatchObject(done);
   expect(calls[0]).toBe("order replaces a.b");
+});
+
+test("a renewal that still waits is ended by the next day's", async () => {
+  const served = {
+    ...certificate.initial(),
+    status: "active" as const,
+    serial: "1",
+    renewAt: new Date("2026-12-22"),
+  };
+  const { ca, calls } = memoryCa();
+  const { work } = renewCertificate(outsideOf(ca, { certificateOf: async () => served }));
+  const asked = { ...input, serial: "1", ariId: "a.b", force: false };
+  const renewable = { tenant: "tenant-1", siteId: "site-1", serial: "1" };
+  const idOf = (day: number) => renewalJobId(renewable, day);
+  expect(await work(asked, fakeRun(answers, { now, id: idOf(1) }))).toMatchObject({
+    outcome: "skipped",
+  });
+  expect(calls).toEqual([]);
+  expect(await work(asked, fakeRun(answers, { now, id: idOf(2) }))).toMatchObject(done);
 });
 
 test("only sites that want TLS get a certificate, and a removed site drops its", async () => {

@@ -27,11 +27,12 @@ export const issueCertificate = (outside: Outside) =>
     async work({ siteId }, run) {
       const site = await outside.siteOf(run.tenant, siteId);
       if (site.status !== "provisioned") return run.skip("the site is not there");
-      const { status, notAfter } = await outside.certificateOf(run.tenant, siteId);
+      const { status, notAfter, requestedAt } = await outside.certificateOf(run.tenant, siteId);
       if (status === "active" && notAfter && notAfter > run.now()) {
         return run.skip(`its certificate is good until ${notAfter.toISOString()}`);
       }
-      return obtainCertificate(outside, site, "", run);
+      const waitingSince = requestedAt ?? run.now();
+      return obtainCertificate(outside, { site, replaces: "", waitingSince }, run);
     },
   });
 

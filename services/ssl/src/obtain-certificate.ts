@@ -10,7 +10,7 @@ import { isSameNames, readCsr } from "./acme/csr.ts";
 import { obtainChain, type Polling, waitForAuthorization } from "./acme/issuance.ts";
 import type { certificate, InstalledCertificate } from "./certificate.ts";
 import { dnsPointsAt, type NameServers } from "./dns-check.ts";
-import { planRenewal, spreadOf } from "./renewal-policy.ts";
+import { nextLookMs, planRenewal, spreadOf } from "./renewal-policy.ts";
 import { installCertificate, makeKeyAndCsr, putChallenge } from "./scripts.ts";
 import type { SiteFacts } from "./site-facts.ts";
 
@@ -30,6 +30,15 @@ export type Outside = {
   readonly wait?: Polling["wait"];
 };
 
+/** What is to be obtained. */
+type Wanted = {
+  readonly site: SiteFacts;
+  /** ARI id of the certificate before; "" when there is none. */
+  readonly replaces: string;
+  /** Since when it is wanted: the longer it waits for DNS, the rarer DNS is asked. */
+  readonly waitingSince: Date;
+};
+
 type CertificateRun = Run<typeof certificate>;
 
 const byTimer: Polling["wait"] = async (ms, signal) => {
@@ -39,15 +48,16 @@ const byTimer: Polling["wait"] = async (ms, signal) => {
 /** What to wait for before the CA is asked at all; undefined when nothing. */
 async function notReady(
   { ca, dns }: Outside,
-  site: SiteFacts,
+  { site, waitingSince }: Wanted,
   run: CertificateRun,
 ): Promise<Deferred | undefined> {
   const { caaIdentities } = await ca.directory(run.signal);
   const { domain, addresses } = site;
   const pointed = await dnsPointsAt({ domain, addresses, caaIdentities }, dns);
   if (pointed.ok) return undefined;
-  const delayMs = policyOf(pointed.code)?.wait?.delayMs ?? 900_000;
-  return run.defer({ seconds: delayMs / 1_000 }, pointed.reason, pointed.code);
+  const baseMs = policyOf(pointed.code)?.wait?.delayMs ?? 900_000;
+  const delayMs = nextLookMs(baseMs, waitingSince, run.now());
+  return run.defer({ seconds: Math.ceil(delayMs / 1_000) }, pointed.reason, pointed.code);
 }
 
 /** An order that the CA no longer knows, or gave up, is no use: another one is placed. */
@@ -103,17 +113,17 @@ async function renewalOf(
 
 /**
  * Obtains and installs a certificate for the site's domain, resuming whatever an earlier attempt left: the same key,
- * the same order. `replaces` is the ARI id of the one before, "" when there is none.
+ * the same order.
  */
 export async function obtainCertificate(
   outside: Outside,
-  site: SiteFacts,
-  replaces: string,
+  wanted: Wanted,
   run: CertificateRun,
 ): Promise<InstalledCertificate | Deferred> {
   const { ca, profile, wait = byTimer } = outside;
+  const { site, replaces } = wanted;
   const { domain, serverId, systemUser } = site;
-  const deferred = await notReady(outside, site, run);
+  const deferred = await notReady(outside, wanted, run);
   if (deferred) return deferred;
 
   const version = run.id;

@@ -19,7 +19,8 @@ import { issueCertificate } from "./issue-certificate.ts";
 import type { Outside } from "./obtain-certificate.ts";
 import { certificateList } from "./projections.ts";
 import { renewCertificate } from "./renew-certificate.ts";
-import { renewalJobId, renewalSweep } from "./renewals.ts";
+import { renewalJobId } from "./renewal-policy.ts";
+import { renewalSweep } from "./renewals.ts";
 import { sslRpc } from "./rpc.ts";
 import { acmeAccounts } from "./tables.ts";
 
@@ -111,10 +112,7 @@ const caller = (tenant: string): Caller => ({
 });
 // biome-ignore lint/suspicious/noExplicitAny: handlers of different requests by name.
 const call = (app: App, name: string, request: object, tenant: string): Promise<any> =>
-  plainHandler(sslRpc(app, jobs).implementation[name] as never)(
-    request,
-    caller(tenant),
-  ) as Promise<unknown>;
+  plainHandler(sslRpc(app, jobs).implementation[name] as never)(request, caller(tenant));
 
 test("the list follows a certificate through its life", async () => {
   const { app } = appAt(start);

@@ -3,6 +3,7 @@ import { RenewCertificateInput } from "@chom/proto/chom/ssl/v1/events";
 import { job } from "@chom/shared/job/job";
 import { certificate } from "./certificate.ts";
 import { obtainCertificate, type Outside } from "./obtain-certificate.ts";
+import { isOvertaken, renewalDay } from "./renewal-policy.ts";
 
 /** Skips when another job renewed it already or, unless forced, when it is not due. */
 export const renewCertificate = (outside: Outside) =>
@@ -29,10 +30,18 @@ export const renewCertificate = (outside: Outside) =>
       if (site.status !== "provisioned") return run.skip("the site is not there");
       const current = await outside.certificateOf(run.tenant, siteId);
       if (current.serial !== serial) return run.skip("it was renewed meanwhile");
-      if (!force && current.renewAt && current.renewAt > run.now()) {
-        return run.skip(`it is due on ${current.renewAt.toISOString()}`);
+      const now = run.now();
+      const dueAt = current.renewAt ?? now;
+      if (!force && dueAt > now) return run.skip(`it is due on ${dueAt.toISOString()}`);
+      const renewable = { tenant: run.tenant, siteId, serial };
+      if (isOvertaken(run.id, renewable, renewalDay(dueAt, now))) {
+        return run.skip("the renewal of a later day took over");
       }
-      return obtainCertificate(outside, site, current.ariId, run);
+      return obtainCertificate(
+        outside,
+        { site, replaces: current.ariId, waitingSince: dueAt },
+        run,
+      );
     },
   });
 

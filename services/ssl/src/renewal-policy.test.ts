@@ -1,6 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { planRenewal, renewalByLifetime, spreadOf } from "./renewal-policy.ts";
+import {
+  isOvertaken,
+  nextLookMs,
+  planRenewal,
+  renewalByLifetime,
+  renewalDay,
+  renewalJobId,
+  spreadOf,
+} from "./renewal-policy.ts";
 
 const dayMs = 86_400_000;
 const start = new Date("2026-11-01T00:00:00Z");
@@ -82,4 +90,25 @@ test("a text gives a number from 0 to 1, always the same and evenly spread", () 
   const lower = numbers.filter((number) => number < 0.25).length;
   expect(lower).toBeGreaterThan(200);
   expect(lower).toBeLessThan(300);
+});
+
+test("DNS is asked ever more rarely, never sooner than at first and at least daily", () => {
+  const minuteMs = 60_000;
+  const hours = [0, 1, 8, 48, 2_000].map(
+    (waited) =>
+      nextLookMs(15 * minuteMs, start, new Date(start.getTime() + waited * 60 * minuteMs)) /
+      minuteMs,
+  );
+  expect(hours).toEqual([15, 15, 60, 360, 1_440]);
+});
+
+test("a job of the sweep is overtaken by those of later days only", () => {
+  const renewable = { tenant: "t", siteId: "site-1", serial: "77" };
+  const today = renewalDay(start, new Date(start.getTime() + 3.5 * dayMs));
+  expect(today).toBe(3);
+  const found = [0, 1, 2, 3, 4].map((day) =>
+    isOvertaken(renewalJobId(renewable, day), renewable, today),
+  );
+  expect(found).toEqual([true, true, true, false, false]);
+  expect(isOvertaken("asked-by-a-person", renewable, today)).toBe(false);
 });

@@ -1,5 +1,6 @@
 /** When a certificate is renewed: by the CA's advice (ARI), else at a fraction of its real lifetime. Pure. */
 import { createHash } from "node:crypto";
+import { hashId } from "@chom/shared/aggregate/id";
 import type { RenewalWindow } from "./acme/ari.ts";
 
 export type Lifetime = { readonly notBefore: Date; readonly notAfter: Date };
@@ -45,3 +46,38 @@ export function planRenewal(
 /** A number from 0 (inclusive) to 1 (exclusive), evenly spread and always the same for the same text. */
 export const spreadOf = (text: string): number =>
   createHash("sha256").update(text).digest().readUInt32BE() / 2 ** 32;
+
+const dayMs = 24 * 3_600_000;
+const maxDays = 400;
+
+/** How many days a renewal is overdue, from 0. */
+export const renewalDay = (renewAt: Date, now: Date): number =>
+  Math.max(0, Math.floor((now.getTime() - renewAt.getTime()) / dayMs));
+
+export type Renewable = {
+  readonly tenant: string;
+  readonly siteId: string;
+  readonly serial: string;
+};
+
+/**
+ * The id of the renewal of one certificate: one job a day from the day it is due, so that a renewal that failed is
+ * tried again daily and two sweeps never make two.
+ */
+export const renewalJobId = ({ tenant, siteId, serial }: Renewable, day: number): string =>
+  hashId("renew", tenant, siteId, serial, day);
+
+/** True for a job of the sweep of an earlier day: today's has taken over, so that jobs that wait do not pile up. */
+export const isOvertaken = (jobId: string, renewable: Renewable, today: number): boolean =>
+  Array.from({ length: Math.min(today, maxDays) }, (_, day) => today - 1 - day).some(
+    (day) => renewalJobId(renewable, day) === jobId,
+  );
+
+const longestLookMs = dayMs;
+const lookShare = 1 / 8;
+
+/**
+ * How long to wait before DNS is asked again: `baseMs` at first, then an eighth of the time waited so far, a day at most.
+ */
+export const nextLookMs = (baseMs: number, waitingSince: Date, now: Date): number =>
+  Math.min(longestLookMs, Math.max(baseMs, (now.getTime() - waitingSince.getTime()) * lookShare));

@@ -6,7 +6,7 @@ import { and, asc, gt, lte, ne } from "drizzle-orm";
 import type { AcmeClient } from "./acme/client.ts";
 import { certificate } from "./certificate.ts";
 import type { RenewCertificate } from "./renew-certificate.ts";
-import { planRenewal, spreadOf } from "./renewal-policy.ts";
+import { planRenewal, renewalDay, renewalJobId, spreadOf } from "./renewal-policy.ts";
 import { certificates } from "./tables.ts";
 
 type Row = typeof certificates.$inferSelect;
@@ -19,13 +19,6 @@ const dueAtOnce = 100;
 const askedAtOnce = 50;
 const listedAtOnce = 500;
 
-/**
- * The id of the renewal of one certificate: one job a day from the day it is due, so that a renewal that failed is
- * tried again daily and two sweeps never make two.
- */
-export const renewalJobId = (row: Pick<Row, "tenant" | "siteId" | "serial">, day: number): string =>
-  hashId("renew", row.tenant, row.siteId, row.serial, day);
-
 /** Dispatches what is due; ids already dispatched by this process are not sent again. */
 async function dispatchDue(app: Sweep, renew: RenewCertificate, known: Set<string>): Promise<void> {
   const now = app.now();
@@ -37,8 +30,7 @@ async function dispatchDue(app: Sweep, renew: RenewCertificate, known: Set<strin
     .limit(listedAtOnce);
   const news = due
     .map((row) => {
-      const day = Math.floor((now.getTime() - (row.renewAt ?? now).getTime()) / dayMs);
-      return { row, jobId: renewalJobId(row, day) };
+      return { row, jobId: renewalJobId(row, renewalDay(row.renewAt ?? now, now)) };
     })
     .filter(({ jobId }) => !known.has(jobId));
   if (known.size > 100_000) known.clear();

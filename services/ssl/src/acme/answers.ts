@@ -15,7 +15,7 @@ export type Directory = {
 };
 
 const orderStatuses = ["pending", "ready", "processing", "valid", "invalid"] as const;
-export type OrderStatus = (typeof orderStatuses)[number];
+type OrderStatus = (typeof orderStatuses)[number];
 
 export type Order = {
   /** Keep it: the order is resumed by it. */
@@ -40,7 +40,7 @@ const authorizationStatuses = [
   "expired",
   "revoked",
 ] as const;
-export type AuthorizationStatus = (typeof authorizationStatuses)[number];
+type AuthorizationStatus = (typeof authorizationStatuses)[number];
 
 /** The HTTP-01 challenge of an authorisation. */
 export type Challenge = {

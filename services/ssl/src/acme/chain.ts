@@ -70,11 +70,6 @@ function readChain(pem: string): X509Certificate[] {
   }
 }
 
-/** Facts of the first certificate of a PEM text. Fails with `cert-mismatch` when there is none. */
-export function readFacts(pem: string): CertificateFacts {
-  return factsOf(readChain(pem)[0] as X509Certificate);
-}
-
 function factsOf(leaf: X509Certificate): CertificateFacts {
   return {
     serial: leaf.serialNumber.toLowerCase(),

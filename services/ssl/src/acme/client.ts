@@ -35,7 +35,7 @@ export type AcmeSettings = {
   readonly now?: () => Date;
 };
 
-export type NewOrder = {
+type NewOrder = {
   /** DNS names or addresses; 1 to 100. */
   readonly names: readonly string[];
   readonly profile?: string;

@@ -11,7 +11,7 @@ export type Answer = {
   readonly retryAfterMs: number | undefined;
 };
 
-export type HttpRequest = {
+type HttpRequest = {
   readonly method: "GET" | "HEAD" | "POST";
   readonly url: string;
   readonly body?: string;

@@ -68,7 +68,7 @@ export async function waitForAuthorization(
 }
 
 /** The Failure of an order that became invalid. */
-export function orderFailure(order: Order) {
+function orderFailure(order: Order) {
   return order.error
     ? problemFailure(order.error, "validation")
     : failureOf("acme-unauthorized", "the CA says that the order is invalid, without a reason");

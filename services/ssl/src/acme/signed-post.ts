@@ -5,7 +5,7 @@ import type { Answer, Http } from "./http.ts";
 import type { AccountKey } from "./jws.ts";
 import { problemFailure, readProblem } from "./problem.ts";
 
-export type SignedRequest = {
+type SignedRequest = {
   readonly url: string;
   /** The account's URL; left out while there is none. */
   readonly kid?: string;

@@ -5,7 +5,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 
 export type Reply = { status: number; body?: unknown; headers?: Record<string, string> };
-export type SignedCall = { path: string; payload: unknown; kid: string | undefined; count: number };
+type SignedCall = { path: string; payload: unknown; kid: string | undefined; count: number };
 
 export type FakeCa = {
   readonly directoryUrl: string;
