@@ -11,7 +11,7 @@ import {
   StepCompleted,
 } from "@chom/proto/chom/jobs/v1/journal";
 import type { JournalEntry } from "@chom/shared/job/journal";
-import { journalEvents } from "@chom/shared/job/journal-events";
+import type { journalEvents } from "@chom/shared/job/journal-events";
 import { expect, test } from "vitest";
 import { changeOf, isTerminal, shownJson, stateAfter } from "./job-view.ts";
 

@@ -1,5 +1,5 @@
 /** Folds the journals of all families into the table `jobs`. */
-import { type JournalEntry } from "@chom/shared/job/journal";
+import type { JournalEntry } from "@chom/shared/job/journal";
 import { journalEvents } from "@chom/shared/job/journal-events";
 import type { Transaction } from "@chom/shared/projection/database";
 import {

@@ -203,7 +203,7 @@ test("a subscriber gets the past, then what happens, and goes on where it left",
   expect(rest).toEqual([positions[1]]);
   const wrong = { ...wish, aggregateId: "site-1" };
   const read = async () => {
-    for await (const _ of events.subscribe(wrong)) continue;
+    for await (const _ of events.subscribe(wrong));
   };
   await expect(read()).rejects.toMatchObject({ violations: [{ field: "aggregate" }] });
 });
