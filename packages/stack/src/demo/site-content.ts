@@ -41,6 +41,19 @@ const asOwner = (inside: Inside, { rootPath, systemUser }: SitePlace, script: st
     `umask 027\ncd -- "$1"\n${script}`,
   );
 
+/** Runs SQL with the site's own login, so that what it defines belongs to the site and not to root. */
+const asSite = (inside: Inside, { systemUser, databaseName }: SitePlace, statements: string) =>
+  must(
+    inside,
+    [
+      "mariadb",
+      `--defaults-extra-file=/etc/chom/sites/${systemUser}/db.cnf`,
+      "--default-character-set=utf8mb4",
+      databaseName,
+    ],
+    statements,
+  );
+
 /** Puts pages, uploads with odd names and 503 orders in place, as the site's owner would. */
 export async function fillSite(inside: Inside, place: SitePlace): Promise<void> {
   await asOwner(
@@ -56,7 +69,7 @@ line and 'quote'"
 ${page}PAGE
 `,
   );
-  await must(inside, ["mariadb", "--default-character-set=utf8mb4", place.databaseName], schema);
+  await asSite(inside, place, schema);
 }
 
 /** Looks at every file and every row. */
@@ -103,9 +116,9 @@ export async function damage(inside: Inside, place: SitePlace): Promise<void> {
     echo left > dropped-by-intruder.php
 `,
   );
-  await must(
+  await asSite(
     inside,
-    ["mariadb", "--default-character-set=utf8mb4", place.databaseName],
+    place,
     "DROP TABLE audit; DELETE FROM orders WHERE id > 3; UPDATE orders SET customer = 'nobody';",
   );
 }

@@ -2,7 +2,7 @@
 #   in    site_user root_path
 #   out   entries  links_left_out (symbolic links that lead out of the site)
 #   error invalid-config  disk-full  archive-unsafe
-need tar find realpath
+need tar find realpath setpriv setpriv
 
 case $site_user in '' | *[!a-z0-9-]*) fail invalid-config "the site's user has an impossible name" ;; esac
 [ "$root_path" = "/srv/sites/$site_user" ] || fail invalid-config "the site's folder is not where sites are"
@@ -10,17 +10,24 @@ stage=$root_path.restore
 if [ ! -d "$stage" ] || [ -L "$stage" ]; then fail invalid-config "there is no place to unpack to"; fi
 find "$stage" -mindepth 1 -xdev -delete
 
-as_user "$site_user" nice -n 19 tar --directory="$stage" --extract --file=- --preserve-permissions --no-same-owner \
-  --delay-directory-restore --no-overwrite-dir >&2 || {
+# A site's files belong to its user and to the web server's group, which lets nginx read them.
+as_site() {
+  setpriv --reuid="$site_user" --regid=www-data --clear-groups --inh-caps=-all --no-new-privs -- "$@" 3>&-
+}
+
+# With nginx's group, as whoever filled the site's folders had: what is unpacked stays readable for it.
+setpriv --reuid="$site_user" --regid=www-data --clear-groups --inh-caps=-all --no-new-privs -- \
+  nice -n 19 tar --directory="$stage" --extract --file=- --preserve-permissions --no-same-owner \
+  --delay-directory-restore --no-overwrite-dir >&2 3>&- || {
   disk_check "$stage" 1048576
   fail archive-unsafe "tar could not unpack the archive"
 }
-out entries "$(as_user "$site_user" find "$stage" -printf x | wc -c)"
+out entries "$(as_site find "$stage" -printf x | wc -c)"
 
 # Nothing of a site runs with other rights than its own.
-as_user "$site_user" find "$stage" -type f -perm /6000 -exec chmod ug-s -- {} +
+as_site find "$stage" -type f -perm /6000 -exec chmod ug-s -- {} +
 # shellcheck disable=SC2016 # for the inner shell
-left_out=$(as_user "$site_user" find "$stage" -type l -exec sh -c '
+left_out=$(as_site find "$stage" -type l -exec sh -c '
   stage=$1 root=$2
   shift 2
   for link in "$@"; do
