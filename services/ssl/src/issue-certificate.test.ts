@@ -1,7 +1,10 @@
 import { readFileSync } from "node:fs";
 import { failureOf } from "@chom/shared/failure/failure";
+import { createDispatch } from "@chom/shared/job/dispatch";
 import { crashPoints } from "@chom/shared/testing/crash-points";
 import { fakeRun } from "@chom/shared/testing/fake-run";
+import { fakeServers } from "@chom/shared/testing/fake-servers";
+import { memoryEngine } from "@chom/shared/testing/memory-engine";
 import { expect, test } from "vitest";
 import type { Authorization, Order } from "./acme/answers.ts";
 import type { AcmeClient } from "./acme/client.ts";
@@ -243,6 +246,64 @@ test("a renewal that still waits is ended by the next day's", async () => {
   });
   expect(calls).toEqual([]);
   expect(await work(asked, fakeRun(answers, { now, id: idOf(2) }))).toMatchObject(done);
+});
+
+/** The job in a whole engine on memory, from December on: its events by name, and how many attempts it took. */
+async function inEngine(outside: Outside) {
+  const made = issueCertificate(outside);
+  const host = memoryEngine([made], { family: "ssl", servers: fakeServers(answers) });
+  await host.world.clock.advance(now().getTime() - host.world.clock.now().getTime());
+  const dispatch = createDispatch(host.engine);
+  await dispatch({ job: made, jobId: "job-1", tenant: "tenant-1", actor: "tester", input });
+  const startedAt = host.world.clock.now().getTime();
+  await host.runToEnd();
+  const entries = await host.world.log.load("EVENTS", "evt.tenant-1.certificate.site-1");
+  const facts = entries.map(({ type }) => type.split(".").at(-1));
+  const hours = (host.world.clock.now().getTime() - startedAt) / 3_600_000;
+  const journal = (await host.journal("job-1")).map(({ name }) => name);
+  return { facts, hours, failures: journal.filter((name) => name === "JobAttemptFailed") };
+}
+
+test("a name that points here after two hours is issued then; the wait is told once and costs no try", async () => {
+  let looks = 0;
+  const ipv4 = async () => {
+    looks += 1;
+    return [looks <= 8 ? "192.0.2.1" : "10.0.0.7"];
+  };
+  const { ca } = memoryCa();
+  const dns = { ipv4, ipv6: async () => [], caa: async () => [] };
+  const { facts, hours, failures } = await inEngine(outsideOf(ca, { dns }));
+  expect(facts).toEqual(["CertificateRequested", "CertificateIssueDeferred", "CertificateIssued"]);
+  expect(failures).toEqual([]);
+  expect(hours).toBeGreaterThanOrEqual(2);
+  expect(hours).toBeLessThan(3);
+});
+
+test("a rate limit is waited out for as long as the CA says, without spending a try", async () => {
+  const { ca } = memoryCa();
+  let refusals = 0;
+  const limited: AcmeClient = {
+    ...ca,
+    async createOrder(order, signal) {
+      refusals += 1;
+      if (refusals > 5) return ca.createOrder(order, signal);
+      throw failureOf("acme-rate-limited", "too many", { retryAfterMs: 7 * 3_600_000 });
+    },
+  };
+  const { facts, hours, failures } = await inEngine(outsideOf(limited));
+  expect(facts).toEqual(["CertificateRequested", "CertificateIssueDeferred", "CertificateIssued"]);
+  expect(failures).toEqual([]);
+  expect(Math.round(hours)).toBe(35);
+});
+
+test("a CA that is down uses up the tries, and the certificate fails visibly", async () => {
+  const { ca } = memoryCa();
+  const createOrder = async () => {
+    throw failureOf("acme-unreachable", "no answer");
+  };
+  const { facts, failures } = await inEngine(outsideOf({ ...ca, createOrder }));
+  expect(facts).toEqual(["CertificateRequested", "CertificateFailed"]);
+  expect(failures).toHaveLength(2);
 });
 
 test("only sites that want TLS get a certificate, and a removed site drops its", async () => {
