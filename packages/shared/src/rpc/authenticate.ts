@@ -1,7 +1,7 @@
 /** Who calls: a mutual-TLS identity of a service, or a signed token; and whether the method is permitted to them. */
 import { createLocalJWKSet, type JSONWebKeySet, type JWTPayload, jwtVerify } from "jose";
 import { isId } from "../aggregate/id.ts";
-import { Failure, permanent, security } from "../failure/failure.ts";
+import { type Failure, permanent, security } from "../failure/failure.ts";
 import { childTraceparent } from "../telemetry/trace.ts";
 import type { Identity, ServerCall } from "./unary.ts";
 

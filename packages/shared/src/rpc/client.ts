@@ -1,4 +1,6 @@
 /** Calls to a service of CHOM: promises and async iterables with deadlines, and Failures instead of gRPC errors. */
+import { isIP } from "node:net";
+import { checkServerIdentity } from "node:tls";
 import {
   type CallOptions,
   type ChannelCredentials,
@@ -54,9 +56,24 @@ export type ConnectOptions = {
 
 const defaultDeadlineMs = 10_000;
 
-function channelCredentials({ tls }: ConnectOptions): ChannelCredentials {
+/** Sent as the server's name where the address is an IP, which must not be sent (RFC 6066, 3). */
+const nameOfAddress = "server.chom.internal";
+
+const hostOf = (address: string): string =>
+  address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+
+/** The certificate is checked against the address itself, or against `serverName` where one is given. */
+function channelCredentials({ tls, address }: ConnectOptions): ChannelCredentials {
   if (!tls) return credentials.createInsecure();
-  return credentials.createSsl(tls.ca, tls.key ?? null, tls.cert ?? null);
+  const host = tls.serverName ?? hostOf(address);
+  return credentials.createSsl(tls.ca, tls.key ?? null, tls.cert ?? null, {
+    checkServerIdentity: (_, certificate) => checkServerIdentity(host, certificate),
+  });
+}
+
+function serverNameOf({ tls, address }: ConnectOptions): Record<string, string> {
+  const name = tls?.serverName ?? (isIP(hostOf(address)) === 0 ? undefined : nameOfAddress);
+  return tls && name ? { "grpc.ssl_target_name_override": name } : {};
 }
 
 /** Connects (lazily) to a service; throws nothing before the first call. */
@@ -65,7 +82,7 @@ export function connectRpc<D extends Definition>(
   options: ConnectOptions,
 ): { readonly calls: Calls<D>; close(): void } {
   const client = new Client(options.address, channelCredentials(options), {
-    ...(options.tls?.serverName ? { "grpc.ssl_target_name_override": options.tls.serverName } : {}),
+    ...serverNameOf(options),
     "grpc.keepalive_time_ms": 20_000,
     "grpc.keepalive_timeout_ms": 10_000,
     "grpc.max_receive_message_length": 4 << 20,

@@ -16,7 +16,7 @@ import { permissions } from "@chom/proto/permissions";
 import { createCa, issueCertificate } from "@chom/stack/certificates";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Failure, invalid, notFound, transient } from "../failure/failure.ts";
+import { type Failure, invalid, notFound, transient } from "../failure/failure.ts";
 import { Secret } from "../secrets/secret.ts";
 import { createLogger } from "../telemetry/logger.ts";
 import { type ConnectOptions, connectRpc } from "./client.ts";
@@ -361,7 +361,7 @@ test("a stream ends, fails and is held back by a slow reader", async () => {
     for await (const { event } of events.subscribe(request)) positions.push(event?.position ?? -1n);
     expect(positions).toEqual([0n, 1n, 2n, 3n, 4n]);
     const failing = async () => {
-      for await (const _ of events.subscribe({ ...request, afterPosition: 3n })) continue;
+      for await (const _ of events.subscribe({ ...request, afterPosition: 3n }));
     };
     expect((await failureOf(failing())).code).toBe("event-not-found");
     // Endless: 10 kB each; whoever reads nothing gets no more than the windows hold.
@@ -381,7 +381,7 @@ test("streams need a credential too", async () => {
   const request = { afterPosition: 5n, types: [], aggregate: "", aggregateId: "", stopAtEnd: true };
   const read = async () =>
     using({}, async ({ events }) => {
-      for await (const _ of events.subscribe(request)) continue;
+      for await (const _ of events.subscribe(request));
     });
   expect((await failureOf(read())).code).toBe("unauthenticated");
 });
@@ -435,6 +435,27 @@ test("a method without a declared permission, or with an open handler, keeps the
   await expect(start({ permissions: fewer })).rejects.toThrow("CancelJob declares no permission");
   const open = { ...jobs, implementation: { ...jobs.implementation, getJob: () => {} } };
   await expect(start({ services: [open] })).rejects.toThrow('"getJob" was not made by');
+});
+
+test("a server whose certificate is not for its address is not spoken to", async () => {
+  const ca = await createCa("elsewhere");
+  const made = await issueCertificate(ca, { commonName: "x", ipAddresses: ["127.0.0.2"] });
+  const wrong = await start({ tls: identity(ca.certPem, made) });
+  try {
+    const by = {
+      token: await token(),
+      address: wrong.address,
+      client: { ...clients.ssl, ca: Buffer.from(ca.certPem) },
+    };
+    const call = using(by, ({ jobs }) => jobs.getJob(get("fine"), { deadlineMs: 3_000 }));
+    expect((await failureOf(call)).code).toMatch(/service-unavailable|deadline-exceeded/);
+    const untrusted = using({ ...by, client: clients.ssl }, ({ jobs }) =>
+      jobs.getJob(get("fine"), { deadlineMs: 3_000 }),
+    );
+    expect((await failureOf(untrusted)).code).toMatch(/service-unavailable|deadline-exceeded/);
+  } finally {
+    await wrong.close(1_000);
+  }
 });
 
 test("closing lets running calls end", async () => {

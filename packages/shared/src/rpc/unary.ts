@@ -9,7 +9,7 @@ import type {
   ServiceDefinition,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { classify, Failure, permanent, transient } from "../failure/failure.ts";
+import { classify, type Failure, permanent, transient } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { statusOf } from "./status.ts";
 
