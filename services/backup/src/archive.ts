@@ -106,8 +106,9 @@ export async function openArchive(options: {
     sha256: component.plainSha256,
   });
   const unpack = createZstdDecompress();
-  unpack.on("error", (cause) => {
-    if (cause instanceof Failure) return;
+  unpack.on("error", (cause: NodeJS.ErrnoException) => {
+    // A pipeline also destroys streams that have done their work, with errors that mean nothing.
+    if (cause instanceof Failure || /^(?:ERR_STREAM|ABORT_ERR)/.test(cause.code ?? "")) return;
     plain.destroy(failureOf("checksum-mismatch", "the archive cannot be unpacked", { cause }));
   });
   // The error reaches the reader through the last stream.

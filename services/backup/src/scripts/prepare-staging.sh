@@ -21,7 +21,7 @@ install -d -m 0700 -o root -g root -- /var/lib/chom/restores "$state"
 if [ "$has_files" = yes ]; then
   disk_check "$(dirname -- "$root_path")" "$needed_bytes"
   rm -rf --one-file-system -- "$stage"
-  install -d -m 0700 -o "$site_user" -g "$site_user" -- "$stage"
+  install -d -m 0700 -o "$site_user" -g www-data -- "$stage"
 fi
 if [ "$has_database" = yes ]; then
   case $database_name in '' | *[!a-z0-9_]*) fail invalid-config "the database has an impossible name" ;; esac
