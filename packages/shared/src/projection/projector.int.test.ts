@@ -57,7 +57,7 @@ let databases = 0;
 async function setup(log: EventLog = memoryLog(7)) {
   databases += 1;
   const url = (await server?.createDatabase(`test${databases}`)) ?? "";
-  const client = postgres(url, { max: 8, onnotice: () => {} });
+  const client = postgres(url, { max: 8, onnotice: () => {}, fetch_types: false });
   const db = drizzle(client) as unknown as Database;
   await client.unsafe(`create schema ssl; create table ssl.wanted
     (site_id text primary key, domain text not null, position int not null)`);
@@ -92,7 +92,7 @@ async function setup(log: EventLog = memoryLog(7)) {
   const rows = async () =>
     (await db.select().from(wanted)).map(({ siteId, domain }) => `${siteId} ${domain}`).toSorted();
   const stops = () => db.select().from(tables.stops);
-  onTestFinished(() => client.end());
+  onTestFinished(() => client.end({ timeout: 2 }));
   return { db, log, options, put, start, rows, stops, alerts, client };
 }
 const request = (siteId: string, domain: string) =>
@@ -183,6 +183,24 @@ test("a recreated or restored stream halts the projector until somebody acts", a
     .toMatch(/expected s1-1 at 1, found stranger/);
   expect(alerts).toEqual(["projection-halted", "projection-halted"]);
   expect(options.service).toBe("ssl");
+});
+
+test("connections cut again and again in the middle of batches cost nothing but time", async () => {
+  const { put, start, rows, stops, client } = await setup();
+  const projector = start({ stepMaxMs: 500, batch: 2 });
+  let position = 0;
+  for (let i = 0; i < 60; i += 1) {
+    position = await put(`s${i}`, request(`s${i}`, "x.example"));
+    if (i % 4 > 0) continue;
+    await client
+      .unsafe(
+        "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+      )
+      .catch(() => undefined);
+  }
+  await expect.poll(() => projector.position(), { timeout: 20_000 }).toBe(position);
+  expect(await rows()).toHaveLength(60);
+  expect(await stops()).toEqual([]);
 });
 
 test("a database that went away costs nothing but time", async () => {

@@ -22,6 +22,8 @@ export type ProjectorOptions = {
   readonly batch?: number;
   /** Default 1 s. */
   readonly pollMs?: number;
+  /** A batch that takes longer is given up; the driver may never answer on a connection that was cut. Default 30 s. */
+  readonly stepMaxMs?: number;
 };
 
 export type Projector = {
@@ -91,7 +93,7 @@ function stepper(projection: Projection, options: ProjectorOptions, filter: stri
     /** True when there may be more to do at once. */
     async next(): Promise<boolean> {
       try {
-        return await step();
+        return await withinMs(step(), options.stepMaxMs ?? 30_000);
       } catch (error) {
         report(error);
         return false;
@@ -135,6 +137,22 @@ export function startProjector(projection: Projection, options: ProjectorOptions
       await done;
     },
   };
+}
+
+/** What is given up goes on by itself, but can do no harm: only who moves the checkpoint can commit rows. */
+async function withinMs<T>(work: Promise<T>, ms: number): Promise<T> {
+  const given = new AbortController();
+  work.catch(() => undefined);
+  try {
+    return await Promise.race([
+      work,
+      sleep(ms, undefined, { signal: given.signal }).then(() => {
+        throw transient("db-gone-away", `a step of the projection took more than ${ms} ms`);
+      }),
+    ]);
+  } finally {
+    given.abort();
+  }
 }
 
 /** Waits that end early when somebody wakes them; a wake while nobody waits ends the next wait at once. */

@@ -23,6 +23,9 @@ const connect = (url: Secret, max: number, service: string) =>
     max,
     // Postgres notices like "schema exists, skipping" are no news.
     onnotice: () => {},
+    // The driver's own query for array types rejects unheard when the connection is cut during it, which ends the
+    // process; drizzle reads and writes arrays without it.
+    fetch_types: false,
     connect_timeout: 10,
     idle_timeout: 60,
     connection: { application_name: `chom-${service}`, TimeZone: "UTC" },
