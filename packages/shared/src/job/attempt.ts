@@ -1,163 +1,24 @@
 /** One attempt: runs `work` under its time limit and its leases, and records how it ended. */
-import type { FailureInfo } from "@chom/proto/chom/jobs/v1/journal";
-import { hashId } from "../aggregate/id.ts";
-import { handleCommand } from "../event-log/aggregates.ts";
-import { classify, Failure, failureOf } from "../failure/failure.ts";
-import { scrub } from "../secrets/scrub.ts";
+import { classify, type Failure } from "../failure/failure.ts";
+import { attemptLimits } from "./attempt-limits.ts";
+import { endCancelled, endFailed, type Next } from "./bad-ends.ts";
 import { sleep } from "./clock.ts";
-import type { Hold } from "./hold.ts";
-import { mustUndo } from "./job-state.ts";
-import { journalEvents } from "./journal-events.ts";
 import { consequenceOf } from "./next-move.ts";
 import { isOutcome } from "./outcome.ts";
 import {
   infoOf,
   recordAttemptFailed,
-  recordCancelled,
   recordCompleted,
   recordDeferred,
-  recordFailed,
   recordParked,
   recordSkipped,
   type Subject,
 } from "./outcome-entries.ts";
-import { openFor, sealFor } from "./payload.ts";
-import { progressOf } from "./progress.ts";
-import { type PendingUndo, type RunSettings, startRun, type StepStore } from "./run-steps.ts";
-import { decodeResult } from "./step-result.ts";
-import { undoSteps } from "./undo.ts";
-
-/** What becomes of the work item. */
-export type Next = { readonly item: "done" } | { readonly item: "again"; readonly at: Date };
-
-export type AttemptSettings = {
-  readonly subject: Subject;
-  readonly hold: Hold;
-  /** Aborts when the process must end. */
-  readonly stopping: AbortSignal;
-  readonly fence: string;
-  readonly leaseKeys: readonly string[];
-};
+import { type AttemptSettings, runSettingsOf } from "./run-settings.ts";
+import { type PendingUndo, startRun } from "./run-steps.ts";
 
 /** A `work` that ignores its abort is not waited for longer than this. */
 const settleMs = 10_000;
-const hintEveryMs = 500;
-const undoAtLeastMs = 60_000;
-
-const stop = (code: string, message: string) => new Failure("transient", code, message);
-
-function stepStore({ engine, journal, startedSequence }: Subject): StepStore {
-  const { tenant, jobId } = journal;
-  const place = (step: string) => ({ tenant, jobId, kind: `step:${step}` });
-  return {
-    remembered(step) {
-      const found = journal.state().steps.get(step);
-      if (!found) return undefined;
-      const result = decodeResult(openFor(engine.sealer, place(step), found.result));
-      return { result, undoable: found.undoable };
-    },
-    finishedBefore: (step) => journal.state().finishes.get(step) ?? 0,
-    async finish({ result, durationMs, outputTail, ...rest }) {
-      const entry = journalEvents.StepCompleted({
-        ...rest,
-        result: sealFor(engine.sealer, place(rest.step), result),
-        durationMs: BigInt(durationMs),
-        outputTail: scrub(outputTail),
-      });
-      await journal.fact(startedSequence, [entry]);
-    },
-  };
-}
-
-const recorder =
-  ({ engine, job, journal }: Subject): RunSettings["record"] =>
-  async (name, command, input) => {
-    const { queued, generation } = journal.state();
-    await handleCommand(
-      { log: engine.log, sealer: engine.sealer, source: engine.family, now: engine.clock.now },
-      {
-        of: job.aggregate,
-        id: queued?.aggregateId ?? "",
-        command,
-        input: input as never,
-        cause: {
-          tenant: journal.tenant,
-          actor: queued?.actor ?? "system",
-          causationId: journal.jobId,
-          correlationId: queued?.correlationId ?? journal.jobId,
-          eventSeed: hashId(journal.jobId, generation, "record", name),
-        },
-      },
-    );
-  };
-
-/** What `run` is made of, for working and for undoing. */
-export function runSettingsOf(
-  { subject, fence, leaseKeys }: AttemptSettings,
-  signal: AbortSignal,
-  mode: RunSettings["mode"],
-): RunSettings {
-  const { engine, journal } = subject;
-  const { queued, attempts, generation } = journal.state();
-  return {
-    id: journal.jobId,
-    tenant: journal.tenant,
-    actor: queued?.actor ?? "system",
-    attempt: attempts,
-    generation,
-    fence,
-    leaseKeys,
-    signal,
-    mode,
-    now: engine.clock.now,
-    store: stepStore(subject),
-    servers: engine.servers,
-    record: recorder(subject),
-    progress: progressOf(subject),
-  };
-}
-
-/** Everything that ends an attempt from outside, as one signal with the reason. */
-function limits({ subject, hold, stopping }: AttemptSettings) {
-  const { engine, journal } = subject;
-  const own = new AbortController();
-  const end = (failure: Failure) => own.abort(failure);
-  const onLost = () => end(classify(hold.signal.reason));
-  const onStopping = () => end(stop("worker-stopping", "the worker is shutting down"));
-  hold.signal.addEventListener("abort", onLost, { once: true });
-  stopping.addEventListener("abort", onStopping, { once: true });
-  if (hold.signal.aborted) onLost();
-  if (stopping.aborted) onStopping();
-  const timeoutMs = Number(journal.state().queued?.timeoutMs ?? 0n);
-  const seconds = timeoutMs / 1_000;
-  const cancelTimeout = engine.clock.after(timeoutMs, () =>
-    end(failureOf("attempt-timeout", `the attempt took longer than ${seconds} s`)),
-  );
-  let looked = false;
-  const look = () => {
-    journal.refresh().then(
-      ({ cancel }) => cancel && end(stop("cancelled", cancel.reason)),
-      // The next heartbeat looks again.
-      () => undefined,
-    );
-  };
-  const unhint = engine.log.hint("JOURNAL", journal.subject, () => {
-    if (looked) return;
-    looked = true;
-    engine.clock.after(hintEveryMs, () => {
-      looked = false;
-      if (!own.signal.aborted) look();
-    });
-  });
-  hold.onBeat(look);
-  const clear = () => {
-    cancelTimeout();
-    unhint();
-    hold.signal.removeEventListener("abort", onLost);
-    stopping.removeEventListener("abort", onStopping);
-  };
-  return { signal: own.signal, clear };
-}
 
 type Ended = { readonly result: unknown } | { readonly error: unknown };
 
@@ -193,7 +54,7 @@ async function runWork(
 /** Runs the attempt and records its outcome. Throws "fenced" when a newer attempt owns the job. */
 export async function runAttempt(settings: AttemptSettings): Promise<Next> {
   const { subject } = settings;
-  const { signal, clear } = limits(settings);
+  const { signal, clear } = attemptLimits(settings);
   const started = startRun(runSettingsOf(settings, signal, "work"));
   const ended = await runWork(settings, started.run).finally(clear);
   if ("result" in ended) {
@@ -268,59 +129,4 @@ async function fail(settings: AttemptSettings, failed: Failed): Promise<Next> {
     default:
       return endFailed(settings, info, failed.undos);
   }
-}
-
-/** Undoes under a time limit of its own: what must be taken back may take as long as an attempt. */
-async function undoAll(settings: AttemptSettings, known: readonly PendingUndo[]): Promise<boolean> {
-  const { subject, hold } = settings;
-  const { engine, journal } = subject;
-  const own = new AbortController();
-  const onLost = () => own.abort(hold.signal.reason);
-  hold.signal.addEventListener("abort", onLost, { once: true });
-  if (hold.signal.aborted) onLost();
-  const limitMs = Math.max(Number(journal.state().queued?.timeoutMs ?? 0n), undoAtLeastMs);
-  const cancelTimeout = engine.clock.after(limitMs, () =>
-    own.abort(failureOf("attempt-timeout", "undoing took too long")),
-  );
-  try {
-    return await undoSteps(subject, runSettingsOf(settings, own.signal, "undo"), known);
-  } finally {
-    cancelTimeout();
-    hold.signal.removeEventListener("abort", onLost);
-  }
-}
-
-/** Runs that began only to undo and did not get through; after these a person must look. */
-const undoRunsMax = 3;
-
-/** Takes back what was done, then ends the job as failed. The decision to fail is journaled before the first undo. */
-export async function endFailed(
-  settings: AttemptSettings,
-  failure: FailureInfo,
-  known: readonly PendingUndo[] = [],
-): Promise<Next> {
-  const { subject } = settings;
-  const state = subject.journal.state();
-  const giveUp = state.undoRuns > undoRunsMax;
-  if (mustUndo(state) && !state.ending) await recordAttemptFailed(subject, failure, undefined);
-  const undone = giveUp ? false : await undoAll(settings, known);
-  await recordFailed(subject, failure, undone);
-  return { item: "done" };
-}
-
-/** Takes back what was done, then ends the job as cancelled. */
-export async function endCancelled(
-  settings: AttemptSettings,
-  cancel: { reason: string; actor: string },
-  known: readonly PendingUndo[] = [],
-): Promise<Next> {
-  const { subject } = settings;
-  const { engine, journal } = subject;
-  const giveUp = journal.state().undoRuns > undoRunsMax;
-  const undone = giveUp ? false : await undoAll(settings, known);
-  await recordCancelled(subject, cancel);
-  if (!undone) {
-    engine.logger.error({ alert: true, jobId: journal.jobId }, "a cancelled job was not undone");
-  }
-  return { item: "done" };
 }

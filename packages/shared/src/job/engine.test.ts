@@ -19,6 +19,8 @@ import {
   type JobDefinition,
   type Postponed,
 } from "./job.ts";
+import { journalEvents } from "./journal-events.ts";
+import { openJournal } from "./journal-writer.ts";
 import type { Run } from "./run.ts";
 
 type Note = { text: string };
@@ -437,6 +439,26 @@ test("a queued job is cancelled at once, a running one stops, undoes and ends ca
   expect((await facts()).filter((fact) => fact === "Dropped because")).toHaveLength(2);
 });
 
+test("a wish to cancel is seen at the next heartbeat when no hint arrives", async () => {
+  const { send, names, control, world, engine } = setup(
+    async (_, run) => {
+      await new Promise((_, reject) => run.signal.addEventListener("abort", reject));
+      return "never";
+    },
+    {},
+    { around: (engine) => ({ ...engine, log: { ...engine.log, hint: () => () => {} } }) },
+  );
+  await send();
+  const [delivery] = world.queue.ready(1);
+  if (!delivery) throw new Error("an item is expected");
+  const running = deliver(engine, delivery, new AbortController().signal);
+  await world.clock.advance(1_000);
+  await control("cancel");
+  await world.clock.advance(11_000);
+  await running;
+  expect((await names()).slice(-2)).toEqual(["JobCancelRequested", "JobCancelled"]);
+});
+
 test("a failed job that is retried has fresh tries and a new generation", async () => {
   let broken = true;
   const { send, runToEnd, names, control, state } = setup(async () => {
@@ -554,6 +576,100 @@ for (const when of ["after", "before", "answer-lost"] as const) {
     expect(points).toBeGreaterThan(10);
   });
 }
+
+test("a job that has ended takes back nothing and does nothing when its item comes again", async () => {
+  let ran = 0;
+  const { send, runToEnd, names, world } = setup(async () => {
+    ran += 1;
+    return "fine";
+  });
+  await send();
+  await runToEnd();
+  await world.queue.publish(itemOf("job-1"), 500);
+  await runToEnd();
+  expect(ran).toBe(1);
+  expect(await names()).toEqual(["JobQueued", "JobStarted", "JobCompleted"]);
+});
+
+test("what an overtaken attempt has to say is not recorded", async () => {
+  const world = memoryWorld();
+  const { send, runToEnd, names, facts, engine } = setup(
+    async (_, run) => {
+      if (run.attempt === 1) {
+        // Another process took the job over meanwhile.
+        const journal = await openJournal(engine, { tenant: "tenant-1", jobId: "job-1" });
+        const started = { attempt: 2, worker: "other", generation: 1, deadline: undefined };
+        const entry = { ...started, leaseKeys: [], events: [] };
+        await journal.request([journalEvents.JobStarted(entry)]);
+        return "stale";
+      }
+      return `attempt ${run.attempt}`;
+    },
+    {},
+    { world },
+  );
+  await send();
+  await runToEnd();
+  expect(await names()).toEqual(["JobQueued", "JobStarted", "JobStarted"]);
+  await send();
+  await world.queue.publish(itemOf("job-1"), 500);
+  await runToEnd();
+  expect(await facts()).toEqual(["Begun x", "Ended attempt 3", "Noted end"]);
+});
+
+test("a long attempt keeps its item and its leases", async () => {
+  const world = memoryWorld();
+  let ran = 0;
+  const { send, runToEnd, names, engine } = setup(
+    async () => {
+      ran += 1;
+      await new Promise<void>((done) => engine.clock.after(300_000, done));
+      return "fine";
+    },
+    { exclusive: () => ["site.site-1"], timeoutMs: 600_000 },
+    { world },
+  );
+  await send();
+  const [delivery] = world.queue.ready(1);
+  if (!delivery) throw new Error("an item is expected");
+  const running = deliver(engine, delivery, new AbortController().signal);
+  for (let beat = 0; beat < 35; beat += 1) {
+    await world.clock.advance(9_000);
+    if (beat < 32) {
+      expect(world.queue.ready(1)).toEqual([]);
+      expect(await world.leases.acquire("tenant-1.site.site-1", "other")).toHaveProperty("heldBy");
+    }
+  }
+  await running;
+  await runToEnd();
+  expect(ran).toBe(1);
+  expect(await names()).toEqual(["JobQueued", "JobStarted", "JobCompleted"]);
+});
+
+test("a run whose lease was taken away stops at once and is tried again", async () => {
+  const world = memoryWorld();
+  const { send, runToEnd, journal, facts, engine } = setup(
+    async (_, run) => {
+      if (run.attempt > 1) return "fine";
+      await new Promise((_, reject) => run.signal.addEventListener("abort", reject));
+      return "never";
+    },
+    { exclusive: () => ["site.site-1"] },
+    { world },
+  );
+  await send();
+  const [delivery] = world.queue.ready(1);
+  if (!delivery) throw new Error("an item is expected");
+  const running = deliver(engine, delivery, new AbortController().signal);
+  await world.clock.advance(1_000);
+  await world.leases.acquire("tenant-1.site.site-1", "job-1");
+  await world.clock.advance(10_000);
+  await running;
+  await runToEnd();
+  const failed = (await journal("job-1")).find(({ name }) => name === "JobAttemptFailed");
+  expect(failed?.data).toMatchObject({ failure: { code: "lease-lost" } });
+  expect(await facts()).toContain("Ended fine");
+});
 
 test("a work that ignores its abort keeps its leases until they end by themselves", async () => {
   const world = memoryWorld();

@@ -79,7 +79,9 @@ export function tickets(nats: Nats, { ttlMs = ticketTtlMs }: { ttlMs?: number } 
           const gone =
             message.headers?.has("KV-Operation") || message.headers?.has("Nats-Marker-Reason");
           // Tickets have five parts and keys three, so a tenant called "wait" is no trouble.
-          if (gone && key.split(".").length === 3) void released(key);
+          const [, noun, , ...more] = key.split(".");
+          // Nobody queues for the lease of a run, and there is one for every job: looking would cost a scan each.
+          if (gone && more.length === 0 && noun !== "run") void released(key);
         },
       });
       return () => subscription.unsubscribe();

@@ -16,8 +16,8 @@ const secondNs = 1_000_000_000;
 export const comesBackMs = 2_000;
 
 /** The topology, with work items that come back after 2 s. */
-export function quickTopology(): Topology {
-  const { streams, consumers } = topology({ replicas: 1 });
+export function quickTopology(replicas: 1 | 3 = 1): Topology {
+  const { streams, consumers } = topology({ replicas });
   return {
     streams,
     consumers: consumers.map((each) =>

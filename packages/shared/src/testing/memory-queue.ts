@@ -52,12 +52,11 @@ export function memoryQueue(clock: Clock): MemoryQueue {
   let poll = 0;
   const nowMs = () => clock.now().getTime();
 
-  function repeated(id: string): boolean {
-    const at = seen.get(id);
-    if (at !== undefined && nowMs() - at < dedupeMs) return true;
-    seen.set(id, nowMs());
-    return false;
-  }
+  const repeated = (id: string) => {
+    const before = seen.get(id);
+    if (before === undefined || nowMs() - before >= dedupeMs) seen.set(id, nowMs());
+    return before !== undefined && nowMs() - before < dedupeMs;
+  };
   const put = (item: WorkItem) =>
     void items.set(keyOf(item), { item, deliveries: 0, visibleAt: nowMs() });
 
@@ -69,7 +68,8 @@ export function memoryQueue(clock: Clock): MemoryQueue {
     }
     poll += 1;
     const visible = [...items].filter(([, stored]) => stored.visibleAt <= nowMs());
-    const ordered = pollOrder(poll).flatMap((queue) =>
+    const order = pollOrder(poll);
+    const ordered = order.flatMap((queue) =>
       visible.filter(([, { item }]) => item.queue === queue),
     );
     return ordered.slice(0, max).map(([key, stored]) => handOut(items, key, stored, nowMs));
@@ -105,10 +105,8 @@ export function memoryQueue(clock: Clock): MemoryQueue {
     ...port,
     ready,
     nextAt() {
-      const times = [
-        ...[...items.values()].map(({ visibleAt }) => visibleAt),
-        ...[...schedules.values()].map(({ at }) => at),
-      ];
+      const visible = [...items.values()].map(({ visibleAt }) => visibleAt);
+      const times = [...visible, ...[...schedules.values()].map(({ at }) => at)];
       return times.length === 0 ? undefined : new Date(Math.min(...times));
     },
     lose() {
