@@ -7,7 +7,7 @@ import { SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { Secret } from "@chom/shared/secrets/secret";
 import { vpsSupport } from "@chom/stack/vps";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { ApplicationArchive } from "./application-archive.ts";
+import { type ApplicationArchive, configuredArchive } from "./application-archive.ts";
 import { deprovisionSite } from "./deprovision-site.ts";
 import { namesOf } from "./names.ts";
 import { provisionSite } from "./provision-site.ts";
@@ -290,6 +290,36 @@ describe.skipIf(!support.ok)("on a real server", () => {
     const matches = `echo password_verify('${password}', '${hash.trim()}') ? 'same' : 'other';`;
     expect(await server.look("php", "-r", matches)).toBe("same");
   });
+
+  // The archive of wordpress.org, or one made from a distribution's package: tar.gz with a folder `wordpress`.
+  const { CHOM_WORDPRESS_ARCHIVE: location, CHOM_WORDPRESS_ARCHIVE_SHA256: sha256 } = process.env;
+  const real = configuredArchive(location, sha256, "CHOM_WORDPRESS_ARCHIVE");
+  if (!real) console.warn("real WordPress is not tested: CHOM_WORDPRESS_ARCHIVE is not set");
+  test.skipIf(!real)(
+    "real WordPress is installed, logs its administrator in, and is installed once",
+    async () => {
+      const { provision, secrets } = jobs(real ? { wordpress: real } : {});
+      const input = asked("realblog", SiteKind.WORDPRESS);
+      await server.work(provision, input);
+      const front = await visit("realblog.example.com");
+      expect(front.status).toBe(200);
+      expect(front.body).toContain("realblog.example.com");
+      const before = await stateOf("realblog");
+      await server.work(provision, input);
+      expect(await stateOf("realblog")).toBe(before);
+      const password = (await secrets.ensure("tenant-1", "realblog", "administrator")).reveal();
+      const login = await server.look(
+        "sh",
+        "-c",
+        `curl -s -o /dev/null -w '%{http_code} %{redirect_url}' -H 'Host: realblog.example.com' \
+        -b 'wordpress_test_cookie=WP%20Cookie%20check' --data-urlencode "log=admin" --data-urlencode "pwd=$1" \
+        --data "testcookie=1" http://127.0.0.1/wp-login.php`,
+        "sh",
+        password,
+      );
+      expect(login).toBe("302 http://realblog.example.com/wp-admin/");
+    },
+  );
 
   test("Laravel runs from a release with shared environment and storage, its key made once", async () => {
     const { provision } = jobs({ laravel: laravelArchive(folder) });
