@@ -50,7 +50,8 @@ export function printable(text: string, limit: number): string {
     /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
     (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`,
   );
-  return shown.length <= limit ? shown : `${shown.slice(0, limit - 1)}…`;
+  // Cutting may part a surrogate pair: what is left of it is replaced.
+  return shown.length <= limit ? shown : `${shown.slice(0, limit - 1).toWellFormed()}…`;
 }
 
 const record = (value: unknown): Record<string, unknown> =>
