@@ -24,7 +24,7 @@ export type Entry = NewEntry & {
 export type StreamName = "EVENTS" | "JOURNAL";
 
 export type EventLog = {
-  /** All entries of one exact subject after a sequence, oldest first. */
+  /** All entries of one exact subject after a sequence, oldest first; every acknowledged append is seen. */
   load(stream: StreamName, subject: string, afterSequence?: number): Promise<readonly Entry[]>;
   /** The last entry of one exact subject. */
   last(stream: StreamName, subject: string): Promise<Entry | undefined>;
@@ -43,7 +43,7 @@ export type EventLog = {
   /**
    * Up to `batch` entries whose subject matches a filter (wildcards allowed), after a sequence, in stream order;
    * empty when there are none yet. `lastSequence` is how far the stream was scanned, so that filtered-out entries
-   * are not scanned again.
+   * are not scanned again. A replica may answer that lags a little: then entries are missing at the end, never between.
    */
   read(
     stream: StreamName,

@@ -1,6 +1,6 @@
 /** The event log on JetStream. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { classify } from "../failure/failure.ts";
+import { classify, transient } from "../failure/failure.ts";
 import { liveSubject, subjectMatches } from "../topology/subjects.ts";
 import { epochKey } from "../topology/topology.ts";
 import { entryOf } from "./envelope.ts";
@@ -51,7 +51,29 @@ async function persist<T>(read: () => Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * Loads from whichever replica answers and asks the leader for the last sequence at the same time: a replica that lags
+ * would let a command decide on an old state, and reject what is allowed by now.
+ */
 async function load(
+  nats: Nats,
+  stream: StreamName,
+  subject: string,
+  after: number,
+): Promise<Entry[]> {
+  const fromLeader = getFromLeader(nats, stream, { last_by_subj: subject });
+  const [last, first] = await Promise.all([fromLeader, collect(nats, stream, subject, after)]);
+  let entries = first;
+  const behind = () => last !== undefined && (entries.at(-1)?.sequence ?? after) < last.sequence;
+  for (let tries = 1; behind(); tries += 1) {
+    if (tries > 100) throw transient("log-unavailable", `${stream} has a replica far behind`);
+    await sleep(Math.min(5 * tries, 100));
+    entries = await collect(nats, stream, subject, after);
+  }
+  return entries;
+}
+
+async function collect(
   nats: Nats,
   stream: StreamName,
   subject: string,
