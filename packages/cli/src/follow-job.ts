@@ -64,7 +64,8 @@ function reporter(output: Output) {
       else spinner.text = sentence;
     },
     end(state: JobState): void {
-      if (spinner) isFailed(state) ? spinner.fail() : spinner.succeed();
+      if (isFailed(state)) spinner?.fail();
+      else spinner?.succeed();
     },
   };
 }

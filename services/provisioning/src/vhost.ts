@@ -1,7 +1,7 @@
 /** The nginx server of a site, as text. Values come from closed grammars; anything else is refused here again. */
 import { SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { permanent } from "@chom/shared/failure/failure";
-import { domainProblem } from "@chom/shared/rpc/fields";
+import { domainProblem } from "@chom/shared/rpc/host-name";
 import { needsPhp, webRootOf } from "./site-kind.ts";
 
 export type VhostSettings = {

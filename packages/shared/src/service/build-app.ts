@@ -85,7 +85,7 @@ export function buildApp(parts: AppParts): {
     now,
     newId: () => timeId(now(), randomBytes(10)),
     load: (aggregate, tenant, id) => loadAggregate(histories, aggregate, tenant, id),
-    handle: (of, id, command, input, cause) =>
+    handle: (of, id, ...[command, input, cause]) =>
       handleCommand(histories, { of, id, command, input, cause }),
     dispatch: (command) => late.dispatch(command),
     seen: (projection, position) => late.seen(projection, position),

@@ -93,7 +93,14 @@ function familyOf(parts: RunnersParts, family: Family): FamilyParts {
       followAdvisories(engine, nats, family, signal).catch((err: unknown) =>
         engine.logger.error({ err }, "advisories are no longer followed"),
       );
-      return startWorkers({ engine, concurrency: settings.workerConcurrency });
+      const workers = startWorkers({ engine, concurrency: settings.workerConcurrency });
+      return {
+        ...workers,
+        async stop(graceMs) {
+          await workers.stop(graceMs);
+          engine.queue.close();
+        },
+      };
     },
   };
 }
