@@ -15,14 +15,14 @@ import { plainSealer, quietLogger } from "./memory-engine.ts";
 const secondNs = 1_000_000_000;
 export const comesBackMs = 2_000;
 
-/** The topology, with work items that come back after 2 s. */
-export function quickTopology(replicas: 1 | 3 = 1): Topology {
+/** The topology, with work items that come back after 2 s, at most `maxDeliver` times. */
+export function quickTopology(replicas: 1 | 3 = 1, maxDeliver = 20): Topology {
   const { streams, consumers } = topology({ replicas });
   return {
     streams,
     consumers: consumers.map((each) =>
       each.stream === "JOBS"
-        ? { ...each, config: { ...each.config, ack_wait: 2 * secondNs } }
+        ? { ...each, config: { ...each.config, ack_wait: 2 * secondNs, max_deliver: maxDeliver } }
         : each,
     ),
   };
