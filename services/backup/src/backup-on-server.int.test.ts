@@ -5,7 +5,7 @@ import { BackupKind } from "@chom/proto/chom/backup/v1/backup";
 import type { CreateBackupInput, RestoreBackupInput } from "@chom/proto/chom/backup/v1/events";
 import type { EventMeta } from "@chom/shared/aggregate/aggregate";
 import { decide, fold } from "@chom/shared/aggregate/aggregate";
-import type { Failure } from "@chom/shared/failure/failure";
+import { type Failure, failureOf } from "@chom/shared/failure/failure";
 import { type FinishedStep, startRun, undoingOf } from "@chom/shared/job/run-steps";
 import { decodeResult } from "@chom/shared/job/step-result";
 import type { App } from "@chom/shared/service/app";
@@ -188,10 +188,7 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
           return found && { result: decodeResult(found.result), undoable: found.undoable };
         },
         finishedBefore: () => 0,
-        finish: async (step: FinishedStep) => {
-          if (process.env["STEPS"]) console.log(id, step.step, step.outputTail);
-          memory.set(step.step, step);
-        },
+        finish: async (step: FinishedStep) => void memory.set(step.step, step),
       },
       servers,
       record: async (_name: string, command: string, input: unknown) => decided(command, input),
@@ -199,7 +196,7 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
     };
     const started = startRun<typeof backups>(settings);
     const undo = async () => {
-      const undoing = undoingOf(settings, settings.signal);
+      const undoing = undoingOf({ ...settings, servers }, settings.signal);
       for (const step of started.undos.toReversed()) await step.undo(undoing);
     };
     return { run: started.run, undo, memory };
@@ -339,6 +336,45 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
       undone: true,
     });
     expect(events.at(-1)).toMatchObject({ name: "RestoreRolledBack" });
+  }, 240_000);
+
+  test("a swap that is cut in the middle goes on when the run comes back, and goes back when it does not", async () => {
+    await backUp("backup-cut");
+    await sh(`printf later >${root}/public/index.html`);
+    await sql("INSERT INTO parent VALUES (77)");
+    const before = { tree: await treeNow(), tables: await tablesNow() };
+    const whole = servers;
+    // As if the server had died between the two moves of the folders.
+    const cutAt = (restoreId: string): Servers => ({
+      ...whole,
+      run: async (context, script, input) => {
+        if (script.name !== "swap-in.sh") return whole.run(context, script, input);
+        await sh(
+          `printf %s ${restoreId} >${root}.before.restore-id && mv -T ${root} ${root}.before`,
+        );
+        throw failureOf("ssh-connection-lost", "cut");
+      },
+    });
+    for (const restoreId of ["restore-6", "restore-7"]) {
+      const input = restoreInput("backup-cut", restoreId);
+      decided("beginRestore", facts(input));
+      servers = cutAt(restoreId);
+      const first = attempt(restoreId);
+      const cut = restoreBackup(deps).work(input, first.run);
+      await expect(cut).rejects.toMatchObject({ code: "ssh-connection-lost" });
+      servers = whole;
+      if (restoreId === "restore-6") {
+        await first.undo();
+        expect({ tree: await treeNow(), tables: await tablesNow() }).toEqual(before);
+      } else await restoreBackup(deps).work(input, attempt(restoreId, first.memory).run);
+      expect(await leftovers()).toEqual({
+        folders: `${user}\n`,
+        databases: `${database}\n`,
+        closed: "",
+      });
+    }
+    expect(await sh(`cat ${root}/public/index.html`)).not.toBe("later");
+    expect(await sql("SELECT COUNT(*) FROM parent WHERE id = 77")).toContain("0");
   }, 240_000);
 
   test("a link out of the site is left out of the restore, and no file is setuid", async () => {

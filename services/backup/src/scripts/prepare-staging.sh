@@ -15,8 +15,13 @@ before=$root_path.before
 if [ -e "$before" ] && [ "$(cat -- "$before.restore-id" 2>/dev/null || :)" != "$restore_id" ]; then
   fail needs-operator "$before is left of another restore"
 fi
-[ -d "$root_path" ] && [ ! -L "$root_path" ] || [ -e "$before" ] || fail invalid-config "there is no folder $root_path"
+if [ ! -e "$before" ]; then
+  if [ ! -d "$root_path" ] || [ -L "$root_path" ]; then fail invalid-config "there is no folder $root_path"; fi
+  # What an earlier generation of this restore wrote down no longer holds.
+  rm -rf -- "$state"
+fi
 install -d -m 0700 -o root -g root -- /var/lib/chom/restores "$state"
+find /var/lib/chom/restores -mindepth 1 -maxdepth 1 -type d -mtime +30 -exec rm -rf -- {} +
 
 if [ "$has_files" = yes ]; then
   disk_check "$(dirname -- "$root_path")" "$needed_bytes"

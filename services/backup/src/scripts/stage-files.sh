@@ -2,7 +2,7 @@
 #   in    site_user root_path
 #   out   entries  links_left_out (symbolic links that lead out of the site)
 #   error invalid-config  disk-full  archive-unsafe
-need tar find realpath setpriv setpriv
+need tar find realpath setpriv
 
 case $site_user in '' | *[!a-z0-9-]*) fail invalid-config "the site's user has an impossible name" ;; esac
 [ "$root_path" = "/srv/sites/$site_user" ] || fail invalid-config "the site's folder is not where sites are"
@@ -15,10 +15,8 @@ as_site() {
   setpriv --reuid="$site_user" --regid=www-data --clear-groups --inh-caps=-all --no-new-privs -- "$@" 3>&-
 }
 
-# With nginx's group, as whoever filled the site's folders had: what is unpacked stays readable for it.
-setpriv --reuid="$site_user" --regid=www-data --clear-groups --inh-caps=-all --no-new-privs -- \
-  nice -n 19 tar --directory="$stage" --extract --file=- --preserve-permissions --no-same-owner \
-  --delay-directory-restore --no-overwrite-dir >&2 3>&- || {
+as_site nice -n 19 tar --directory="$stage" --extract --file=- --preserve-permissions --no-same-owner \
+  --delay-directory-restore --no-overwrite-dir >&2 || {
   disk_check "$stage" 1048576
   fail archive-unsafe "tar could not unpack the archive"
 }

@@ -49,7 +49,8 @@ database_back() {
   sed -E '/^(\/\*![0-9]+ (CREATE|DEFINER)|CREATE DEFINER)/s/DEFINER=`([^`]|``)*`@`([^`]|``)*`//' "$state/old-objects.sql" |
     "$client" "--defaults-extra-file=/etc/chom/sites/$site_user/db.cnf" --binary-mode --default-character-set=utf8mb4 \
       "--database=$database_name" || fail db-gone-away "views, triggers or routines cannot be made again"
-  rm -f -- "$state/database-swapped"
+  # Written down for this swap alone: the next one looks anew.
+  rm -f -- "$state/database-swapped" "$state/new-objects.sql" "$state/old-objects.sql"
 }
 
 ask() {
