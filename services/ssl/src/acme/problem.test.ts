@@ -66,9 +66,23 @@ test("a compound problem is as final as its most final part", () => {
 });
 
 test("whatever the CA writes, the message is printable and at most 1,000 characters", () => {
-  // Long by repetition and made of few parts: generating long or deep values takes seconds.
+  // A small alphabet of what hurts: every code point would take seconds to set up.
+  const nasty = [
+    "a",
+    " ",
+    "é",
+    "😀",
+    "\ud83d",
+    "\u0000",
+    "\u001b",
+    "\u009f",
+    "\u202e",
+    "\u2028",
+    "\ufeff",
+  ];
+  const unit = fc.constantFrom(...nasty);
   const text = fc
-    .tuple(fc.string({ unit: "binary", maxLength: 8 }), fc.integer({ min: 1, max: 200 }))
+    .tuple(fc.string({ unit, maxLength: 8 }), fc.integer({ min: 1, max: 200 }))
     .map(([piece, times]) => piece.repeat(times));
   const part = fc.oneof(text, fc.integer(), fc.constant(null), fc.constant(`${urn}malformed`));
   const identifier = fc.record({ value: part });

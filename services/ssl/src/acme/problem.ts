@@ -46,10 +46,13 @@ const codes: Readonly<Record<string, string>> = {
 
 /** Text of a stranger made safe to print: control and direction characters escaped, cut at `limit` characters. */
 export function printable(text: string, limit: number): string {
-  const shown = text.replace(
-    /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
-    (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`,
-  );
+  // One more than fits, so that a cut shows; escaping only makes texts longer.
+  const shown = text
+    .slice(0, limit + 1)
+    .replace(
+      /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu,
+      (char) => `\\u{${char.codePointAt(0)?.toString(16)}}`,
+    );
   // Cutting may part a surrogate pair: what is left of it is replaced.
   return shown.length <= limit ? shown : `${shown.slice(0, limit - 1).toWellFormed()}…`;
 }
