@@ -56,6 +56,7 @@ const wellFormed: Record<string, Record<string, unknown>> = {
   },
   "provisioning.deprovisionSite": { requestId: "r1", siteId: absent, reason: "" },
   "provisioning.getSite": { siteId: absent, minPosition: 0n },
+  "provisioning.revealSiteSecrets": { siteId: absent },
   "provisioning.listSites": { serverId: "", ...paging },
   "ssl.issueCertificate": { requestId: "r1", siteId: absent, reason: "" },
   "ssl.renewCertificate": { requestId: "r1", siteId: absent, force: false, reason: "" },
@@ -83,6 +84,9 @@ const hostile = [
   "nul\0byte",
   "x".repeat(5_000),
 ];
+/** Text for people takes any sign but control characters; it never reaches a shell, a query or a configuration. */
+const freeText = new Set(["reason"]);
+const hostileText = ["line\nbreak", "nul\0byte", "x".repeat(5_000)];
 const required = new Set([
   "requestId",
   "siteId",
@@ -142,7 +146,9 @@ for (const [rpc, request] of Object.entries(wellFormed)) {
     for (const [field, value] of Object.entries(request)) {
       if (typeof value !== "string" || secretFields.has(field)) continue;
       const isEnum = /^[A-Z]+_KIND_/.test(value);
-      const bad = isEnum ? [value.replace(/_KIND_.*/, "_KIND_UNSPECIFIED")] : [...hostile];
+      const bad = isEnum
+        ? [value.replace(/_KIND_.*/, "_KIND_UNSPECIFIED")]
+        : [...(freeText.has(field) ? hostileText : hostile)];
       if (required.has(field) && !optionalIn.has(rpc)) bad.push("");
       for (const spoiled of bad) {
         const { kind, fields } = await refusal(rpc, { ...request, [field]: spoiled });
