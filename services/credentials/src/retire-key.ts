@@ -67,7 +67,7 @@ export const retireKey = ({ app, store }: KeyJobParts) =>
       if (!isExposed(old, promotedAt)) {
         const since = new Date(Math.max(promotedAt.getTime(), run.now().getTime() - quietMs));
         const use = await run.ask(findKeyUse, serverId, { fingerprint, since });
-        if (use.known && use.uses > 0) {
+        if (use.uses > 0) {
           return run.defer(
             { minutes: 60 },
             `the old key is used from ${use.source}`,

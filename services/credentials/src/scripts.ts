@@ -39,7 +39,7 @@ export const proveLogin = script({
   }),
 });
 
-/** Log-ins with a key since a moment; `known` is false when the server keeps no log that can be read. */
+/** Log-ins with a key since a moment; `known` is false when the server keeps no log that tells. */
 export const findKeyUse = script({
   file: file("find-key-use.sh"),
   timeoutMs: 60_000,

@@ -265,7 +265,8 @@ chom_main() {
   chom_folder "$chom_base/runs/$chom_tenant.$chom_first"
   chom_run=$chom_base/runs/$chom_tenant.$chom_first/$chom_job.$chom_step
   if [ "$chom_mode" = uploaded ]; then
-    : >"$chom_run/upload-complete"
+    # In a process of its own: a shell dies of a redirection that fails in one of its special commands.
+    (: >"$chom_run/upload-complete") || chom_leave failed "there is no such run"
     chom_leave finished
   fi
   for chom_key in $chom_keys; do chom_lock "$chom_tenant.$chom_key"; done

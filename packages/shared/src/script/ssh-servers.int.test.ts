@@ -354,6 +354,14 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     expect(most - before).toBeLessThan(80 * 1024 * 1024);
   }, 60_000);
 
+  test("a few bytes arrive whole, again and again", async () => {
+    for (const sent of ["", "x", "12345"]) {
+      const upload = async () => Readable.from([Buffer.from(sent)]);
+      const { output } = await servers.transfer(context(), of('out64 v "$(cat)"'), {}, { upload });
+      expect(output("v")).toBe(sent);
+    }
+  });
+
   test("a download ends with the script's failure, never as if it were whole", async () => {
     let ended = false;
     const cut = servers.transfer(

@@ -1,11 +1,12 @@
 # Looks in the server's log for log-ins with a key since a moment. Changes nothing.
 #   in    FINGERPRINT (SHA256:…)  SINCE (seconds since 1970)
-#   out   known=yes|no (whether there is a log that goes back far enough to tell)  uses=<n>  source=<address of the last>
+#   out   known=yes|no (whether there is a log with times to tell from)  uses=<n>  source=<address of the last>
 #   exit  0 done
 # shellcheck shell=sh disable=SC2154
 case $SINCE in '' | *[!0-9]*) fail invalid-config "SINCE is no time" ;; esac
 known=no
 uses=0
+undated=no
 source_address=
 if command -v journalctl >/dev/null 2>&1 && [ -d /run/systemd/system ]; then
   known=yes
@@ -28,7 +29,11 @@ else
         [0-9][0-9][0-9][0-9]-*) stamp=${stamp%% *} ;;
         *) stamp=$(printf '%s' "$stamp" | awk '{ print $1, $2, $3 }') ;;
       esac
-      seconds=$(date -d "$stamp" +%s 2>/dev/null) || continue
+      # A log without times cannot tell before from after.
+      if ! seconds=$(date -d "$stamp" +%s 2>/dev/null) || [ -z "$stamp" ]; then
+        undated=yes
+        continue
+      fi
       [ "$seconds" -gt "$SINCE" ] || continue
       uses=$((uses + 1))
       source_address=$(printf '%s\n' "$line" | awk '{ for (i = 1; i < NF; i++) if ($i == "from") print $(i + 1) }')
@@ -37,6 +42,7 @@ $lines
 LINES
   done
 fi
+[ "$undated" = no ] || known=no
 out known "$known"
 out uses "$uses"
 out source "$source_address"
