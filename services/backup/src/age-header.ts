@@ -4,7 +4,7 @@ import { failureOf } from "@chom/shared/failure/failure";
 const versionLine = "age-encryption.org/v1";
 const columns = 64;
 /** Far above any header of ours (one stanza is about 110 bytes); bounds what a hostile file may make us hold. */
-export const headerLimitBytes = 64 * 1024;
+const headerLimitBytes = 64 * 1024;
 
 /** One recipient's part of the header: what opens the file key, for whom. */
 export type Stanza = { type: string; args: readonly string[]; body: Buffer };

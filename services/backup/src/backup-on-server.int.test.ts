@@ -1,5 +1,6 @@
 /** Backup and restore of a real site on a real server: files byte for byte, tables row for row. */
 import { generateKeyPairSync, sign } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { BackupKind } from "@chom/proto/chom/backup/v1/backup";
 import type { CreateBackupInput, RestoreBackupInput } from "@chom/proto/chom/backup/v1/events";
@@ -11,6 +12,8 @@ import { decodeResult } from "@chom/shared/job/step-result";
 import type { App } from "@chom/shared/service/app";
 import { sshServers } from "@chom/shared/script/ssh-servers";
 import type { Servers } from "@chom/shared/script/servers";
+import { ensureHostProgram } from "@chom/stack/apt";
+import { runCommand } from "@chom/stack/run-command";
 import { scratchFolder } from "@chom/stack/scratch-folder";
 import { startVps, type Vps, vpsSupport } from "@chom/stack/vps";
 import { createLogger } from "@chom/shared/telemetry/logger";
@@ -388,6 +391,40 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
     expect(await sh(`ls ${root}/public | grep -c leak || :`)).toBe("0\n");
     expect(await sh(`stat -c %a ${root}/public/empty`)).toBe("755\n");
     await sh(`chmod 0755 ${root}/public/empty`);
+  }, 120_000);
+
+  test("stock tools alone bring the files and the tables back", async () => {
+    const taken = await backUp("backup-stock");
+    const identity = keys.identities[0]?.reveal() ?? "";
+    const key = join(folder.path, "identity");
+    writeFileSync(key, `${identity}\n`, { mode: 0o600 });
+    await ensureHostProgram("age", "age", () => {});
+    await ensureHostProgram("zstd", "zstd", () => {});
+    const objects = join(folder.path, "vault", taken.manifestKey, "..");
+    const unpack = (name: string, then: string) =>
+      runCommand("bash", [
+        "-o",
+        "pipefail",
+        "-c",
+        `age -d -i "$1" "$2" | zstd -dcq | ${then}`,
+        "sh",
+        key,
+        join(objects, name),
+      ]);
+    const digest = `tar -x --to-stdout ./public/big.bin | sha256sum | cut -c 1-64`;
+    const files = await unpack("files.tar.zst.age", digest);
+    expect(files).toMatchObject({
+      code: 0,
+      stdout: await sh(`sha256sum <${root}/public/big.bin | cut -c 1-64`),
+    });
+    const dump = await unpack("database.sql.zst.age", "cat");
+    await sh("mariadb -e 'CREATE DATABASE elsewhere'");
+    await sh("mariadb --default-character-set=utf8mb4 elsewhere", dump.stdout);
+    const checksum = "CHECKSUM TABLE plain, parent, child, audit EXTENDED";
+    const sums = async (name: string) =>
+      (await sh(`mariadb -BN ${name} -e '${checksum}'`)).replaceAll(`${name}.`, "");
+    expect(await sums("elsewhere")).toBe(await sums(database));
+    await sh("mariadb -e 'DROP DATABASE elsewhere'");
   }, 120_000);
 
   test("a folder that the site's own user cannot read fails the backup instead of being left out", async () => {

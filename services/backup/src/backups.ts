@@ -25,7 +25,7 @@ import {
   type VerifyBackupInput,
 } from "@chom/proto/chom/backup/v1/events";
 
-export type PointStatus = "pending" | "available" | "verified" | "corrupt" | "failed" | "expired";
+type PointStatus = "pending" | "available" | "verified" | "corrupt" | "failed" | "expired";
 
 /** One recovery point. */
 export type Point = {
@@ -43,7 +43,7 @@ export type Point = {
 };
 
 /** `touched`: the site itself is being changed, so an end that is not a success must have put it back. */
-export type Restore = { backupId: string; status: "running" | "touched" | "ended" };
+type Restore = { backupId: string; status: "running" | "touched" | "ended" };
 
 export type Backups = {
   points: Readonly<Record<string, Point>>;
@@ -69,7 +69,7 @@ export type Restored = {
 };
 /** `problem` is null when every byte was as the manifest says. */
 export type Verified = { bytesRead: number; problem: { code: string; message: string } | null };
-export type Expiry = { backupId: string; rule: string };
+type Expiry = { backupId: string; rule: string };
 
 export const happened = eventTypes({
   BackupCreated,

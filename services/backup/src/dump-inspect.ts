@@ -2,7 +2,7 @@
 import { Transform } from "node:stream";
 import type { TableRows } from "./manifest.ts";
 
-export type DumpCensus = {
+type DumpCensus = {
   /** Base tables, sorted by name. Names are read byte for byte (latin1). */
   tables: TableRows[];
   /** The tool's own last line was there: it did not die halfway. */

@@ -48,7 +48,7 @@ export type Manifest = {
 
 const purpose = "chom backup manifest v1\n";
 /** 10,000 tables with names of 64 characters stay below it. */
-export const manifestLimitBytes = 8 * 1024 * 1024;
+const manifestLimitBytes = 8 * 1024 * 1024;
 
 /** The manifest as it is stored: canonical JSON with an ed25519 signature and the key's name beside it. */
 export function signManifest(manifest: Manifest, key: KeyObject): Buffer {

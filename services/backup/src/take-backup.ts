@@ -27,7 +27,7 @@ const kindNames: Readonly<Record<string, Manifest["kind"]>> = {
 const spare = 1.1;
 
 /** Everything of one point lies below this key. */
-export const pointFolder = (tenant: string, siteId: string, backupId: string): string =>
+const pointFolder = (tenant: string, siteId: string, backupId: string): string =>
   `${tenant}/${siteId}/${backupId}/`;
 
 /**

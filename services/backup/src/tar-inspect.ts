@@ -2,7 +2,7 @@
 import { Transform } from "node:stream";
 import { failureOf } from "@chom/shared/failure/failure";
 
-export type TarCensus = {
+type TarCensus = {
   /** Files, folders and links. */
   entries: number;
   /** Bytes of all files, as the headers declare them. */

@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import type { Vault } from "./vault.ts";
 
 /** `tamper` changes an object behind the vault's back. */
-export type VaultUnderTest = AsyncDisposable & {
+type VaultUnderTest = AsyncDisposable & {
   vault: Vault;
   tamper: (key: string, bytes: Buffer) => Promise<void>;
 };
