@@ -51,14 +51,15 @@ export const isFailed = (state: JobState): boolean =>
 
 /** A spinner with a line for each finished step on a terminal, plain lines elsewhere, nothing with --json. */
 function reporter(output: Output) {
+  // A pseudo-terminal may say that it is 0 columns wide, and the spinner would clear lines for ever.
+  const canSpin = output.isTerminal && process.stderr.isTTY && process.stderr.columns > 0;
   const spinner =
-    output.isTerminal && !output.json
-      ? ora({ text: "queued", discardStdin: false }).start()
-      : undefined;
+    canSpin && !output.json ? ora({ text: "queued", discardStdin: false }).start() : undefined;
   return {
     entry(entry: WatchJobResponse): void {
       const sentence = sentenceOf(entry);
       if (!spinner) output.note(sentence);
+      else if (over.includes(entry.state)) spinner.text = sentence;
       else if (entry.type === "StepCompleted") spinner.succeed(sentence).start();
       else if (/Failed$|Undone$/.test(entry.type)) spinner.warn(sentence).start();
       else spinner.text = sentence;

@@ -53,6 +53,7 @@ export function output(streams: {
     const made = new Table({
       head: columns.map(([heading]) => heading),
       style: { head: [], border: [] },
+      chars: { mid: "", "left-mid": "", "mid-mid": "", "right-mid": "" },
     });
     for (const row of rows) made.push(columns.map(([, of]) => safe(of(row))));
     out(`${made.toString()}\n`);

@@ -2,6 +2,7 @@
 import {
   DeprovisionSiteResponse,
   ProvisionSiteResponse,
+  RevealSiteSecretsResponse,
   Site,
   SiteKind,
 } from "@chom/proto/chom/provisioning/v1/provisioning";
@@ -90,6 +91,31 @@ chom site provision --domain static.example.org --server 0v7… --kind static --
     );
 }
 
+function secretsCommand(site: Command): void {
+  leaf(
+    site,
+    "secrets <site-id>",
+    "Show the passwords of a site's database and administrator.",
+    "chom site secrets 0v9… --json | jq -r .adminPassword",
+  )
+    .addOption(contextOption())
+    .action((siteId: string, options: { json?: boolean }) =>
+      connected(options, async ({ clients, output }) => {
+        const answer = await clients.provisioning().revealSiteSecrets({ siteId });
+        output.one(
+          answer,
+          [
+            ["database user", ({ databaseUser }) => databaseUser],
+            ["database password", ({ databasePassword }) => databasePassword],
+            ["admin user", ({ adminUser }) => adminUser],
+            ["admin password", ({ adminPassword }) => adminPassword],
+          ],
+          RevealSiteSecretsResponse.toJSON,
+        );
+      }),
+    );
+}
+
 /** Adds the group to the program. */
 export function siteCommands(program: Command): void {
   const site = program.command("site").description("websites on servers");
@@ -116,6 +142,7 @@ export function siteCommands(program: Command): void {
         output.one(Site.fromPartial(answer.site ?? {}), details, Site.toJSON);
       }),
     );
+  secretsCommand(site);
   startsJob(
     leaf(
       site,
