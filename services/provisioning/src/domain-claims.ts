@@ -2,12 +2,12 @@
 import type { App } from "@chom/shared/service/app";
 import { domain, domainId, domainTenant } from "./domain.ts";
 
-export type Claim = {
+type Claim = {
   readonly domain: string;
   readonly ownerTenant: string;
   readonly siteId: string;
 };
-export type ClaimCause = { readonly actor: string; readonly causationId: string };
+type ClaimCause = { readonly actor: string; readonly causationId: string };
 
 export type DomainClaims = {
   /** Makes the domain the site's, or finds that it is; Failure `name-taken` when another site has it. True: just claimed. */

@@ -35,7 +35,7 @@ test.each<[string, Partial<ServerReport>, Partial<typeof wanted>, string, string
   ["a stopped MariaDB", { database: "down" }, {}, "service-down", "transient"],
   ["a full disk", { freeBytes: 1000 }, {}, "disk-full", "operator"],
   ["no inodes", { freeInodes: 3 }, {}, "inodes-full", "operator"],
-])("%s is refused", (_, server, site, code, kind) => {
+])("%s is refused", (...[, server, site, code, kind]) => {
   const plan = () => planSite({ ...report, ...server }, { ...wanted, ...site });
   expect(plan).toThrow(expect.objectContaining({ code, kind }));
 });

@@ -5,8 +5,8 @@ import type { ServerReport } from "./server-scripts.ts";
 import { needsPhp } from "./site-kind.ts";
 
 /** Less room than this is not worth beginning: a site, its database and its logs must fit. */
-export const neededBytes = 256 * 1024 * 1024;
-export const neededInodes = 10_000;
+const neededBytes = 256 * 1024 * 1024;
+const neededInodes = 10_000;
 
 export type Wanted = {
   readonly domain: string;

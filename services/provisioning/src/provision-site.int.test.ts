@@ -1,5 +1,6 @@
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -11,7 +12,7 @@ import { type ApplicationArchive, configuredArchive } from "./application-archiv
 import { deprovisionSite } from "./deprovision-site.ts";
 import { namesOf } from "./names.ts";
 import { provisionSite } from "./provision-site.ts";
-import { type RealServer, startRealServer } from "./real-server.ts";
+import { type RealServer, startRealServer } from "./testing/real-server.ts";
 import { checkSiteGone, quarantineFiles } from "./removal-scripts.ts";
 import { applyVhost, checkServer, makeDatabase, makePhpPool } from "./server-scripts.ts";
 import {
@@ -19,7 +20,7 @@ import {
   laravelArchive,
   linkingArchive,
   wordpressArchive,
-} from "./site-archives.ts";
+} from "./testing/site-archives.ts";
 import type { SiteSecrets } from "./site-secrets.ts";
 import { renderVhost } from "./vhost.ts";
 
@@ -89,14 +90,12 @@ describe.skipIf(!support.ok)("on a real server", () => {
   afterAll(() => server?.stop());
 
   /** As a visitor from outside. */
-  const visit = (domain: string, path = "/"): Promise<{ status: number; body: string }> =>
-    new Promise((done, refuse) => {
-      const headers = { host: domain };
-      const sent = request({ host: server.vps.address, port: 80, path, headers }, (answer) => {
-        text(answer).then((body) => done({ status: answer.statusCode ?? 0, body }), refuse);
-      });
-      sent.on("error", refuse).end();
-    });
+  const visit = async (domain: string, path = "/"): Promise<{ status: number; body: string }> => {
+    const headers = { host: domain };
+    const sent = request({ host: server.vps.address, port: 80, path, headers }).end();
+    const [answer] = (await once(sent, "response")) as [IncomingMessage];
+    return { status: answer.statusCode ?? 0, body: await text(answer) };
+  };
 
   /** Everything of a site on the server: paths, owners, modes, links, and what configuration holds. */
   const stateOf = (siteId: string) => {

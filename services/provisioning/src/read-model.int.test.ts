@@ -83,7 +83,7 @@ async function call<Response>(app: App, method: string, request: object, tenant:
   const handler = rpcOf(app).implementation[method];
   const caller = { tenant, actor: "someone", permissions: ["*"], signal, deadline: new Date() };
   const whole = { ...caller, service: undefined, traceparent: "" } satisfies Caller;
-  return (await plainHandler(handler as never)(request as never, whole)) as Response;
+  return (await plainHandler(handler as never)(request, whole)) as Response;
 }
 
 const get = (siteId: string, tenant = "tenant-1") =>

@@ -28,13 +28,8 @@ function appWith(dispatch: App["dispatch"]) {
       state: stateOf(of, tenant, id),
       sequence: 0,
     }),
-    async handle(
-      of: AnyAggregate,
-      id: string,
-      command: string,
-      input: unknown,
-      cause: { tenant: string },
-    ) {
+    async handle(...call: [AnyAggregate, string, string, unknown, { tenant: string }]) {
+      const [of, id, command, input, cause] = call;
       const decided = decide(of, stateOf(of, cause.tenant, id), command, input as never);
       const at = key(of, cause.tenant, id);
       streams.set(at, [...(streams.get(at) ?? []), ...decided]);

@@ -17,7 +17,7 @@ export type SiteRequest = {
 };
 
 /** Failures `server-not-found`, `server-not-ready`. */
-export async function checkServerReady(app: App, tenant: string, serverId: string): Promise<void> {
+async function checkServerReady(app: App, tenant: string, serverId: string): Promise<void> {
   const { state } = await app.load(serverFacts, tenant, serverId);
   if (state.status === "absent") throw notFound("server", serverId);
   if (state.status !== "active") {

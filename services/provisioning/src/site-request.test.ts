@@ -1,4 +1,4 @@
-import { ProvisionSiteRequest, SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
+import { type ProvisionSiteRequest, SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { classify } from "@chom/shared/failure/failure";
 import { expect, test } from "vitest";
 import { readSiteRequest } from "./site-request.ts";

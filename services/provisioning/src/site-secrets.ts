@@ -6,7 +6,7 @@ import type { Sealer } from "@chom/shared/secrets/sealer";
 import { Secret } from "@chom/shared/secrets/secret";
 import { siteSecrets } from "./tables.ts";
 
-export type SecretName = "database" | "administrator";
+type SecretName = "database" | "administrator";
 
 export type SiteSecrets = {
   /** The secret of this name; made when there is none yet. All callers get the same one. */

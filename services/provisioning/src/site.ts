@@ -30,7 +30,7 @@ export const siteEvents = eventTypes({
 });
 
 /** Where a site stands; `restoring` is told by `restoreId`, so that its end gives back what was before. */
-export type Site = {
+type Site = {
   readonly status: "absent" | "creating" | "active" | "removing" | "removed" | "failed";
   readonly domain: string;
   readonly serverId: string;

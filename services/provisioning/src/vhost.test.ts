@@ -32,7 +32,7 @@ test("only PHP kinds run PHP, and Laravel's root is inside its release", () => {
 test.each([
   ["shop.example.com; include /etc/passwd", site.systemUser, site.rootPath],
   ["shop.example.com\n}", site.systemUser, site.rootPath],
-  ["${host}", site.systemUser, site.rootPath],
+  ["$host.example.com", site.systemUser, site.rootPath],
   [site.domain, "s-abc; }", "/srv/sites/s-abc; }"],
   [site.domain, site.systemUser, "/etc"],
 ])("a value that could end its line is refused: %j %j %j", (domain, systemUser, rootPath) => {

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { type ApplicationArchive, applicationArchive } from "./application-archive.ts";
+import { type ApplicationArchive, applicationArchive } from "../application-archive.ts";
 
 /** What our configuration and our installer use of WordPress, on a real database. */
 const wordpress: Readonly<Record<string, string>> = {

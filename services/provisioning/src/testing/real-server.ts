@@ -2,12 +2,12 @@
 import { sign } from "node:crypto";
 import ssh2 from "ssh2";
 import type { Job } from "@chom/shared/job/job";
-import { type FinishedStep, startRun, undoingOf } from "@chom/shared/job/run-steps";
+import { type FinishedStep, startRun, type StepStore, undoingOf } from "@chom/shared/job/run-steps";
 import { decodeResult } from "@chom/shared/job/step-result";
 import type { Script } from "@chom/shared/script/script";
 import type { RunContext, Servers } from "@chom/shared/script/servers";
 import { sshServers } from "@chom/shared/script/ssh-servers";
-import type { Logger } from "@chom/shared/telemetry/logger";
+import { createLogger } from "@chom/shared/telemetry/logger";
 import { startVps, type Vps } from "@chom/stack/vps";
 
 // biome-ignore lint/suspicious/noExplicitAny: any aggregate whatever.
@@ -25,23 +25,14 @@ export type RealServer = {
   stop(): Promise<void>;
 };
 
-const silentLogger: Logger = Object.assign(() => {}, {
-  error: () => {},
-  warn: () => {},
-  info: () => {},
-  debug: () => {},
-  // biome-ignore lint/suspicious/noExplicitAny: a logger that says nothing.
-}) as any;
-
-/** Starts a server that lets one key in, and connects the real transport to it. */
-export async function startRealServer(): Promise<RealServer> {
-  const vps = await startVps();
+/** The real transport, logging in to one server with a key made for it. */
+async function connectTo(vps: Vps): Promise<Servers> {
   const pair = ssh2.utils.generateKeyPairSync("ed25519");
   await vps.authorizeKey(pair.public);
   const parsed = ssh2.utils.parseKey(pair.private);
   if (parsed instanceof Error) throw parsed;
-  const servers = sshServers({
-    logger: silentLogger,
+  return sshServers({
+    logger: createLogger({ service: "test", level: "silent" }),
     openSession: async () => ({
       address: vps.address,
       port: vps.sshPort,
@@ -52,6 +43,26 @@ export async function startRealServer(): Promise<RealServer> {
     sign: async (_, __, data) => sign(null, data, parsed.getPrivatePEM()),
     reportHostKey: async () => {},
   });
+}
+
+const memoryStore = (): StepStore => {
+  const memory = new Map<string, FinishedStep>();
+  return {
+    remembered(step) {
+      const found = memory.get(step);
+      return found && { result: decodeResult(found.result), undoable: found.undoable };
+    },
+    finishedBefore: () => 0,
+    async finish(step) {
+      memory.set(step.step, step);
+    },
+  };
+};
+
+/** Starts a server that lets one key in, and connects the real transport to it. */
+export async function startRealServer(): Promise<RealServer> {
+  const vps = await startVps();
+  const servers = await connectTo(vps);
   let fence = 0;
   const next = () => {
     fence += 1;
@@ -68,7 +79,6 @@ export async function startRealServer(): Promise<RealServer> {
   });
 
   async function work<Input, Result>(job: AnyJobOf<Input, Result>, input: Input): Promise<Result> {
-    const memory = new Map<string, FinishedStep>();
     const settings = {
       ...next(),
       tenant: "tenant-1",
@@ -79,16 +89,7 @@ export async function startRealServer(): Promise<RealServer> {
       signal: AbortSignal.timeout(120_000),
       mode: "work" as const,
       now: () => new Date(),
-      store: {
-        remembered: (step: string) => {
-          const found = memory.get(step);
-          return found && { result: decodeResult(found.result), undoable: found.undoable };
-        },
-        finishedBefore: () => 0,
-        async finish(step: FinishedStep) {
-          memory.set(step.step, step);
-        },
-      },
+      store: memoryStore(),
       servers,
       async record() {},
       progress() {},
