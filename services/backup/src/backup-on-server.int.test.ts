@@ -2,6 +2,7 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { BackupKind } from "@chom/proto/chom/backup/v1/backup";
 import type { CreateBackupInput, RestoreBackupInput } from "@chom/proto/chom/backup/v1/events";
 import type { EventMeta } from "@chom/shared/aggregate/aggregate";
@@ -22,6 +23,7 @@ import { makeBackupKeys, readBackupKeys } from "./backup-keys.ts";
 import { type Backups, backups, type Taken } from "./backups.ts";
 import { createBackup } from "./create-backup.ts";
 import { restoreBackup } from "./restore-backup.ts";
+import { discardStaging, prepareStaging, stageDatabase, stageFiles } from "./scripts.ts";
 import { localVault } from "./vault-local.ts";
 import { verifyBackup } from "./verify-backup.ts";
 
@@ -425,6 +427,52 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
       (await sh(`mariadb -BN ${name} -e '${checksum}'`)).replaceAll(`${name}.`, "");
     expect(await sums("elsewhere")).toBe(await sums(database));
     await sh("mariadb -e 'DROP DATABASE elsewhere'");
+  }, 120_000);
+
+  test("a hostile dump or tar that got past every check reaches nothing outside of staging", async () => {
+    const staging = { ...place, restoreId: "restore-8", hasFiles: true, hasDatabase: true };
+    runs += 1;
+    const context = (step: string) => ({
+      tenant,
+      jobId: "restore-8",
+      fence: `1.${runs}`,
+      serverId: "server-1",
+      leaseKeys: [`site.${siteId}`],
+      step,
+      signal: AbortSignal.timeout(60_000),
+    });
+    await servers.run(context("prepare"), prepareStaging, { ...staging, neededBytes: 1 });
+    const outside = "/var/tmp/chom-hostile";
+    for (const text of [
+      "DROP TABLE mysql.global_priv;\n",
+      `SELECT 1 INTO OUTFILE '${outside}';\n`,
+      `\\! touch ${outside}\n`,
+      `system touch ${outside}\n`,
+      `source ${outside}\n`,
+      `CREATE DATABASE theirs;\n`,
+    ]) {
+      const upload = async () => Readable.from([Buffer.from(text)]);
+      const loading = servers.transfer(context(text), stageDatabase, staging, { upload });
+      await expect(loading, text).rejects.toThrow();
+    }
+    const tarOf = async (options: string) =>
+      Buffer.from(
+        await sh(`cd /var/tmp && echo x >evil && tar ${options} evil | base64 -w0`),
+        "base64",
+      );
+    for (const options of ["-cP --transform=s,^,../../,", `-cP --transform=s,^,${outside}/,`]) {
+      const bytes = await tarOf(options);
+      const upload = async () => Readable.from([bytes]);
+      await servers.transfer(context(options), stageFiles, staging, { upload }).catch(() => {});
+    }
+    expect(await sh(`ls -d ${outside} /srv/evil /evil 2>/dev/null || echo none`)).toBe("none\n");
+    expect(await sh("mariadb -BNe 'SELECT COUNT(*) > 0 FROM mysql.global_priv'")).toBe("1\n");
+    await servers.run(context("discard"), discardStaging, { ...staging, isConfirmed: false });
+    expect(await leftovers()).toEqual({
+      folders: `${user}\n`,
+      databases: `${database}\n`,
+      closed: "",
+    });
   }, 120_000);
 
   test("a folder that the site's own user cannot read fails the backup instead of being left out", async () => {

@@ -64,15 +64,19 @@ function dumpReader() {
     table: "",
     word: "",
   };
-  const step = { lead: leadByte, name: nameByte, head: headByte, rows: rowsByte };
+  const step = { lead: leadByte, name: nameByte, head: headByte };
   const add = (data: Buffer): void => {
-    for (let at = 0; at < data.length; at += 1) {
-      if (reading.mode !== "rest") reading.mode = step[reading.mode](reading, data[at] ?? 0);
-      else {
+    let at = 0;
+    while (at < data.length) {
+      if (reading.mode === "rows") at = scanRows(reading, data, at);
+      else if (reading.mode === "rest") {
         const end = data.indexOf(newline, at);
         if (end < 0) return;
-        at = end;
+        at = end + 1;
         reading.mode = "lead";
+      } else {
+        reading.mode = step[reading.mode](reading, data[at] ?? 0);
+        at += 1;
       }
     }
   };
@@ -147,17 +151,27 @@ function headByte(reading: Reading, byte: number): Mode {
   return reading.word === "VALUES" ? "rows" : "head";
 }
 
-function rowsByte(reading: Reading, byte: number): Mode {
-  if (reading.isQuoted) {
-    if (reading.isEscaped) reading.isEscaped = false;
-    else if (byte === backslash) reading.isEscaped = true;
-    else if (byte === quote) reading.isQuoted = false;
-  } else if (byte === quote) reading.isQuoted = true;
-  else if (byte === open) {
-    const { rows, table } = reading;
-    if (reading.depth === 0) rows.set(table, (rows.get(table) ?? 0) + 1);
-    reading.depth += 1;
-  } else if (byte === close) reading.depth -= 1;
-  else if (byte === semicolon && reading.depth === 0) return "rest";
-  return "rows";
+/** Reads on from `from` and answers where it stopped. Data is nearly all of a dump, so this one is fast: plain locals. */
+function scanRows(reading: Reading, data: Buffer, from: number): number {
+  let { isQuoted, isEscaped, depth } = reading;
+  let at = from;
+  let rows = 0;
+  let isOver = false;
+  for (; at < data.length && !isOver; at += 1) {
+    const byte = data[at];
+    if (isQuoted) {
+      if (isEscaped) isEscaped = false;
+      else if (byte === backslash) isEscaped = true;
+      else if (byte === quote) isQuoted = false;
+    } else if (byte === quote) isQuoted = true;
+    else if (byte === open) {
+      if (depth === 0) rows += 1;
+      depth += 1;
+    } else if (byte === close) depth -= 1;
+    else if (byte === semicolon && depth === 0) isOver = true;
+  }
+  Object.assign(reading, { isQuoted, isEscaped, depth });
+  if (isOver) reading.mode = "rest";
+  reading.rows.set(reading.table, (reading.rows.get(reading.table) ?? 0) + rows);
+  return at;
 }
