@@ -46,7 +46,7 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
   const histories = { log, sealer, source: "credentials", now: () => new Date() };
   const app = {
     load: (of, forTenant, id) => loadAggregate(histories, of, forTenant, id),
-    handle: (of, id, command, input, cause) =>
+    handle: (...[of, id, command, input, cause]) =>
       handleCommand(histories, { of, id, command, input, cause }),
   } as Pick<App, "load" | "handle">;
   const ports = () => localSigner({ app, store, allowPrivate: true });
@@ -67,7 +67,8 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
 
   /** Registers the machine under a new id, with whatever authorized_keys it has, and lets the first key in. */
   async function newServer(): Promise<string> {
-    const serverId = `server-${(count += 1)}`;
+    count += 1;
+    const serverId = `server-${count}`;
     const key = await store.create({ tenant, serverId, keyId: hashId("key", serverId, "first") });
     const { address, sshPort: port, user, hostKeys } = vps;
     const facts = { serverId, name: "web", address, port, user, hostKeys };

@@ -36,7 +36,8 @@ const folder = mkdtempSync(join(tmpdir(), "chom-script-test-"));
 let made = 0;
 /** A script of this text, with any variables, that answers its readers. */
 function of(text: string, timeoutMs = 20_000): Script<Variables, (key: string) => string> {
-  const file = join(folder, `test-${(made += 1)}.sh`);
+  made += 1;
+  const file = join(folder, `test-${made}.sh`);
   writeFileSync(file, text);
   return script({
     file: new URL(`file://${file}`),
@@ -85,6 +86,10 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
   const signed: string[] = [];
   const logger = pino({ level: "silent" });
   let job = 0;
+  const nextJob = () => {
+    job += 1;
+    return job;
+  };
 
   const serversTo = (target: () => Partial<SessionTarget>) =>
     sshServers({
@@ -105,7 +110,7 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     });
   const context = (more: Partial<RunContext> = {}): RunContext => ({
     tenant: "tenant-1",
-    jobId: `job-${(job += 1)}`,
+    jobId: `job-${nextJob()}`,
     fence: "1.10",
     serverId: "server-1",
     leaseKeys: [`site.${job}`],
