@@ -36,7 +36,8 @@ const certificates = aggregate({
   initial: () => ({}),
   evolve: { ServerActivated: (state) => state },
   commands: {
-    done: (_: object, __: Done<RotateKeyInput, { looked: boolean }>) => nothing(),
+    done: (state: object, ended: Done<RotateKeyInput, { looked: boolean }>) =>
+      ended.result.looked && state ? [] : [],
     failed: nothing,
     cancelled: nothing,
   },
