@@ -10,7 +10,7 @@ import { addKey, proveLogin } from "./scripts.ts";
 import type { Key, Server } from "./server.ts";
 import { blobOf } from "./ssh-key.ts";
 
-export type OneTime = { readonly password?: Secret; readonly privateKey?: Secret };
+type OneTime = { readonly password?: Secret; readonly privateKey?: Secret };
 
 export type InstallRequest = {
   readonly tenant: string;

@@ -8,7 +8,7 @@ import type { NewKey } from "./server.ts";
 import { fingerprintOf, newKeyPair, signWith } from "./ssh-key.ts";
 import { keys } from "./tables.ts";
 
-export type KeyAddress = {
+type KeyAddress = {
   readonly tenant: string;
   readonly serverId: string;
   readonly keyId: string;

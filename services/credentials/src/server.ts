@@ -124,9 +124,9 @@ type Register = {
 };
 
 /** What a rotation proved: the key's private half is kept, its public half opens the server. */
-export type Rotated = NewKey & { readonly previousKeyId: string };
+type Rotated = NewKey & { readonly previousKeyId: string };
 /** What a retirement proved: the server refused the key. */
-export type Retired = { readonly fingerprint: string };
+type Retired = { readonly fingerprint: string };
 
 const failed = (
   server: Server,
