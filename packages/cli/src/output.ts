@@ -64,10 +64,7 @@ export function output(streams: {
     isTerminal,
     /** One thing: a JSON document, or its fields under each other. */
     one<Row>(row: Row, columns: readonly Column<Row>[], toJson: (row: Row) => unknown): void {
-      if (json) {
-        out(`${JSON.stringify(toJson(row))}\n`);
-        return;
-      }
+      if (json) return void out(`${JSON.stringify(toJson(row))}\n`);
       const width = Math.max(...columns.map(([heading]) => heading.length));
       for (const [heading, of] of columns) {
         const shown = of(row);

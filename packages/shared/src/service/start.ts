@@ -1,5 +1,6 @@
 /** Builds a service from its cast, starts it, and stops it in the reverse order. `serve` makes a process of it. */
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { permissions } from "@chom/proto/permissions";
 import { classify, operator } from "../failure/failure.ts";
 import { connectNats, type Nats } from "../event-log/nats.ts";
@@ -36,19 +37,37 @@ export type Running = {
 };
 
 type Environment = Readonly<Record<string, string | undefined>>;
+/** What jobs that were given back have to end their scripts (job/worker.ts). */
+const abortMs = 15_000;
+
 type Closer = () => Promise<unknown>;
 
-/** A stack of things to close, newest first; one that fails is logged and does not keep the others open. */
+/** No part may keep the process from its end for longer than this. */
+const closeMs = 10_000;
+
+/**
+ * A stack of things to close, newest first. One that fails or takes longer than it may is logged and does not keep
+ * the others open.
+ */
 function closers(logger: Logger) {
-  const stack: { name: string; close: Closer }[] = [];
+  const stack: { name: string; close: Closer; limitMs: number }[] = [];
   let closing: Promise<void> | undefined;
   const closeAll = async () => {
-    for (const { name, close } of stack.reverse()) {
-      await close().catch((err: unknown) => logger.warn({ err, part: name }, "closing failed"));
+    for (const { name, close, limitMs } of stack.reverse()) {
+      const cancel = new AbortController();
+      const late = sleep(limitMs, "late", { signal: cancel.signal }).catch(() => "");
+      const closed = close().catch((err: unknown) =>
+        logger.warn({ err, part: name }, "closing failed"),
+      );
+      if ((await Promise.race([closed, late])) === "late") {
+        logger.error({ part: name, limitMs }, "closing takes too long; going on without it");
+      }
+      cancel.abort();
     }
   };
   return {
-    add: (name: string, close: Closer) => void stack.push({ name, close }),
+    add: (name: string, close: Closer, limitMs = closeMs) =>
+      void stack.push({ name, close, limitMs }),
     close: () => (closing ??= closeAll()),
   };
 }
@@ -112,7 +131,7 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   open.add("cast", async () => cast.close?.());
 
   const runners = startRunners({ ...appParts, app, cast, attach });
-  open.add("runners", () => runners.stop(settings.drainMs));
+  open.add("runners", () => runners.stop(settings.drainMs), settings.drainMs + abortMs + closeMs);
   const server = await startServer(parts, cast);
   open.add("rpc", () => server.close(2_000));
   const health = watch({ nats, postgres, server, runners, logger });
