@@ -3,14 +3,22 @@ import { spawnSync } from "node:child_process";
 import { resolveNatsServer } from "../packages/stack/src/nats-binary.ts";
 import { resolvePebble } from "../packages/stack/src/pebble-binary.ts";
 import { toStderr } from "../packages/stack/src/progress.ts";
+import { ensureWordpressArchive } from "../packages/stack/src/wordpress-archive.ts";
 import { ensureVpsBase, vpsSupport } from "../packages/stack/src/vps.ts";
 
 // Prepared before the first test, so that a first run shows what it waits for and no test times out over it.
 await resolveNatsServer(toStderr);
 await resolvePebble(toStderr);
 const support = await vpsSupport();
-if (support.ok) await ensureVpsBase(toStderr);
-else toStderr(`tests on a real server will be skipped: ${support.reason}`);
+const wordpress: Record<string, string> = {};
+if (support.ok) {
+  await ensureVpsBase(toStderr);
+  const { path, sha256 } = await ensureWordpressArchive(toStderr);
+  Object.assign(wordpress, {
+    CHOM_WORDPRESS_ARCHIVE: path,
+    CHOM_WORDPRESS_ARCHIVE_SHA256: sha256,
+  });
+} else toStderr(`tests on a real server will be skipped: ${support.reason}`);
 
 const { status } = spawnSync(
   process.execPath,
@@ -21,6 +29,6 @@ const { status } = spawnSync(
     "--reporter=./tools/summary-reporter.ts",
     ...process.argv.slice(2),
   ],
-  { stdio: "inherit" },
+  { stdio: "inherit", env: { ...process.env, ...wordpress } },
 );
 process.exit(status ?? 1);

@@ -1,23 +1,11 @@
-/** Small archives shaped like the real applications, made on the spot: no download, no licence. */
+/** Applications to provision: the real WordPress, and a small archive shaped like a Laravel application. */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-
-const wordpress: Record<string, string> = {
-  "wordpress/index.php":
-    '<?php require __DIR__ . "/wp-config.php"; $db = new mysqli("localhost", DB_USER, DB_PASSWORD, DB_NAME, 0, explode(":", DB_HOST)[1] ?? null); echo "blog of ", DB_NAME, " ", $db->server_info;',
-  "wordpress/wp-login.php": "<?php echo 'login';",
-  "wordpress/wp-load.php": '<?php require_once __DIR__ . "/wp-config.php";',
-  "wordpress/wp-settings.php": "<?php",
-  "wordpress/wp-config-sample.php": "<?php",
-  "wordpress/wp-cron.php": "<?php",
-  "wordpress/wp-admin/index.php": "<?php",
-  "wordpress/wp-admin/includes/upgrade.php":
-    '<?php function wp_install($title, $user, $email, $public, $deprecated = "", $password = "") { $db = new mysqli("localhost", DB_USER, DB_PASSWORD, DB_NAME, 0, explode(":", DB_HOST)[1] ?? null); $db->query("CREATE TABLE IF NOT EXISTS wp_options (option_name VARCHAR(64) PRIMARY KEY, option_value TEXT)"); $q = $db->prepare("REPLACE INTO wp_options VALUES (\'blogname\', ?)"); $q->bind_param("s", $title); $q->execute(); return ["url" => "", "user_id" => 1, "password" => $password, "password_message" => ""]; }',
-  "wordpress/wp-includes/version.php": '<?php $wp_version = "6.9-shaped";',
-};
+import { toStderr } from "@chom/stack/progress";
+import { scratchFolder } from "@chom/stack/scratch-folder";
+import { ensureWordpressArchive } from "@chom/stack/wordpress-archive";
 
 const laravel: Record<string, string> = {
   artisan: "#!/usr/bin/env php\n<?php echo 'Laravel-shaped 1.0', PHP_EOL;\n",
@@ -46,10 +34,12 @@ function pack(folder: string, name: string, files: Record<string, string>): Reco
 
 /** Makes both archives and answers the provisioning service's settings for them. */
 export async function makeArchives(): Promise<{ settings: Record<string, string> }> {
-  const folder = mkdtempSync(join(tmpdir(), "chom-archives-"));
+  const folder = scratchFolder("archives").path;
+  const wordpress = await ensureWordpressArchive(toStderr);
   return {
     settings: {
-      ...pack(folder, "wordpress", wordpress),
+      CHOM_WORDPRESS_ARCHIVE: wordpress.path,
+      CHOM_WORDPRESS_ARCHIVE_SHA256: wordpress.sha256,
       ...pack(folder, "laravel", laravel),
     },
   };

@@ -85,7 +85,7 @@ const hostile = [
   "x".repeat(5_000),
 ];
 /** Text for people takes any sign but control characters; it never reaches a shell, a query or a configuration. */
-const freeText = new Set(["reason"]);
+const freeText = new Set(["reason", "tag"]);
 const hostileText = ["line\nbreak", "nul\0byte", "x".repeat(5_000)];
 const required = new Set([
   "requestId",

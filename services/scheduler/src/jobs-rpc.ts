@@ -68,7 +68,10 @@ function filterOf(request: ListJobsRequest) {
   const fields = fieldsOf(request);
   const filter = {
     family: fields.optionalId("family"),
-    name: fields.optionalText("name", { max: 64 }),
+    name:
+      request.name === ""
+        ? ""
+        : fields.matching("name", /^[a-z][a-z0-9-]{0,31}\.[a-z][a-z0-9-]{0,31}$/, "a job's name"),
     states: fields.enums("states", JobState),
     siteId: fields.optionalId("siteId"),
     serverId: fields.optionalId("serverId"),
