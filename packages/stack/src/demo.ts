@@ -90,7 +90,7 @@ async function main(): Promise<number> {
 async function withoutRoot(given: DemoArguments, reason: string): Promise<number> {
   const { playUnprivileged } = await import("./demo/unprivileged.ts");
   toStderr(`no real server here: ${reason}`);
-  const facts = await playUnprivileged(given);
+  const facts = await playUnprivileged();
   console.log(given.json ? JSON.stringify(facts, null, 2) : readable(facts));
   return facts.ok ? 0 : 1;
 }

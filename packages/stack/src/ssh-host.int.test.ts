@@ -21,9 +21,15 @@ function run(to: SshHost, login: ConnectConfig, command: string, input = ""): Pr
     client.on("ready", () => {
       client.exec(command, (error, channel) => {
         if (error) return refuse(error);
-        channel.on("data", (part: Buffer) => void (said.out += part));
-        channel.stderr.on("data", (part: Buffer) => void (said.err += part));
-        channel.on("exit", (code: number) => void (said.code = code));
+        channel.on("data", (part: Buffer) => {
+          said.out += part;
+        });
+        channel.stderr.on("data", (part: Buffer) => {
+          said.err += part;
+        });
+        channel.on("exit", (code: number) => {
+          said.code = code;
+        });
         channel.on("close", () => {
           done(said);
           client.end();

@@ -6,19 +6,15 @@ import { chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { failureOf } from "@chom/shared/failure/failure";
-import {
-  type AuthContext,
-  type Connection,
-  type ParsedKey,
-  Server,
-  type ServerChannel,
-  utils,
-} from "ssh2";
+import ssh2, { type AuthContext, type Connection, type ParsedKey, type ServerChannel } from "ssh2";
 import { onExit } from "./on-exit.ts";
 import { type CommandResult, runCommand } from "./run-command.ts";
 import { scratchFolder } from "./scratch-folder.ts";
 import { newSshKeyPair } from "./ssh-keys.ts";
 import type { Vps } from "./vps.ts";
+
+// CommonJS: Node finds no named exports in it.
+const { Server, utils } = ssh2;
 
 /** As a `Vps`, as far as that goes without root; `service` always fails. */
 export type SshHost = Vps & {
@@ -86,8 +82,12 @@ export async function startSshHost({
         cwd: root,
       }) satisfies Promise<CommandResult>,
     authorizeKey: async (line) => void access.keys.push(parse(line)),
-    setPassword: async (password) => void (access.password = password),
-    lockPassword: async () => void (access.password = undefined),
+    setPassword: async (password) => {
+      access.password = password;
+    },
+    lockPassword: async () => {
+      access.password = undefined;
+    },
     cutNetwork: async () => line.cut(true),
     restoreNetwork: async () => line.cut(false),
     service: async (service) => {
@@ -157,14 +157,20 @@ function parse(line: string): ParsedKey {
 function decide(context: AuthContext, access: Access): void {
   if (context.method === "password" && access.password !== undefined) {
     const [given, known] = [Buffer.from(context.password), Buffer.from(access.password)];
-    if (given.length === known.length && timingSafeEqual(given, known)) return context.accept();
+    if (given.length === known.length && timingSafeEqual(given, known)) {
+      context.accept();
+      return;
+    }
   }
   if (context.method === "publickey") {
     const { key, blob, signature, hashAlgo } = context;
     const known = access.keys.find((one) => one.getPublicSSH().equals(key.data));
     const isProven =
       !signature || (blob && known?.verify(blob, signature, hashAlgo as string) === true);
-    if (known && isProven) return context.accept();
+    if (known && isProven) {
+      context.accept();
+      return;
+    }
   }
   context.reject(["publickey", "password"]);
 }

@@ -1,5 +1,8 @@
 /** SSH key pairs for tests and stand-ins. */
-import { utils } from "ssh2";
+import ssh2 from "ssh2";
+
+// CommonJS: Node finds no named exports in it.
+const { utils } = ssh2;
 
 /**
  * A new ed25519 pair: `public` an authorized_keys line, `private` in OpenSSH's format. About one in 350 that

@@ -33,7 +33,7 @@ function dataJsonOf({ type, body }: Entry): string {
 }
 
 /** An entry of the log as subscribers see it. */
-export function eventOf(entry: Entry): Event {
+function eventOf(entry: Entry): Event {
   const { tenant, kind, id } = metaOf(entry);
   const { type, source, time, actor, causationId, correlationId } = entry;
   return {
@@ -45,7 +45,7 @@ export function eventOf(entry: Entry): Event {
 }
 
 /** A full name, or the last part of one. */
-export const wants = (types: readonly string[], type: string): boolean =>
+const wants = (types: readonly string[], type: string): boolean =>
   types.length === 0 ||
   types.includes(type) ||
   types.includes(type.slice(type.lastIndexOf(".") + 1));

@@ -27,8 +27,8 @@ export type Evolve<State, Types extends EventTypes> = {
 /** State and input give events; `[]` means nothing to do. Throws `rejected` where the state forbids it. */
 export type Command<State, Input, Event> = (state: State, input: Input) => Event | readonly Event[];
 
-// biome-ignore lint/suspicious/noExplicitAny: commands of one aggregate differ in their input.
 export type Commands<State, Types extends EventTypes> = Readonly<
+  // biome-ignore lint/suspicious/noExplicitAny: commands of one aggregate differ in their input.
   Record<string, Command<State, any, EventOf<Types>>>
 >;
 

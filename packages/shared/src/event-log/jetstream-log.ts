@@ -30,7 +30,7 @@ export const jetstreamLog = (nats: Nats): EventLog => ({
   read: (stream, filter, afterSequence, batch) =>
     persist(() => read(nats, { stream, filter, batch }, afterSequence)),
   epoch: (stream) => persist(() => epoch(nats, stream)),
-  hint: (stream, filter, wake) => {
+  hint: (_stream, filter, wake) => {
     const subscription = nats.subscribe(liveSubject(filter), { callback: () => wake() });
     return () => subscription.unsubscribe();
   },

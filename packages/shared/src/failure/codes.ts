@@ -112,7 +112,7 @@ const table: Record<string, CodePolicy> = {
   "checkpoint-mismatch": { kind: "operator" },
   // calling and starting services
   "invalid-request": { kind: "invalid" },
-  "unauthenticated": { kind: "security" },
+  unauthenticated: { kind: "security" },
   "not-permitted": { kind: "security" },
   "deadline-exceeded": { kind: "transient" },
   "call-cancelled": { kind: "transient" },

@@ -76,7 +76,7 @@ async function withPostgres(engine: Awaited<ReturnType<typeof setup>>["engine"])
   const open = openJobs("backup", "backup");
   const { log, sealer, logger } = engine;
   const options = { service: "backup", db, log, sealer, logger, pollMs: 30 };
-  const projector = await startProjector(open.projection, options);
+  const projector = startProjector(open.projection, options);
   onTestFinished(async () => {
     await projector.stop();
     await client.end();

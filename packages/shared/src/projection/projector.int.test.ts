@@ -27,7 +27,9 @@ import { type ProjectorOptions, startProjector } from "./projector.ts";
 import { sharedTablesSql } from "./shared-tables.sql.ts";
 
 let server: Postgres | undefined;
-beforeAll(async () => void (server = await startPostgres()));
+beforeAll(async () => {
+  server = await startPostgres();
+});
 afterAll(() => server?.stop());
 
 const happened = eventTypes({ CertificateRequested, CertificateDropped });

@@ -34,8 +34,8 @@ export type Reactor = {
   readonly on: Readonly<
     Record<
       string,
-      // biome-ignore lint/suspicious/noExplicitAny: erased here, checked by `reactor`.
       (
+        // biome-ignore lint/suspicious/noExplicitAny: erased here, checked by `reactor`.
         data: any,
         meta: EventMeta,
       ) => Reaction | readonly Reaction[] | Promise<Reaction | readonly Reaction[]>
