@@ -1,8 +1,12 @@
 /** The main job, end to end, on a real server: what `pnpm demo` shows, asserted. */
+import { pull } from "@chom/shared/event-log/pull";
+import { apply } from "@chom/shared/topology/apply";
+import { topology } from "@chom/shared/topology/topology";
 import { tellStory, type Told } from "@chom/stack/demo/story";
 import { shortName } from "@chom/stack/demo/event-feed";
 import { startVps, type Vps, vpsSupport } from "@chom/stack/vps";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { connectAsTopology } from "./stored-entries.ts";
 import { newId, startWorld, type World } from "./world.ts";
 
 const support = await vpsSupport();
@@ -78,6 +82,30 @@ describe.skipIf(!support.ok)("the main job on a real server", () => {
     stop();
     const index = world.feed.seen.findIndex(({ id }) => id === middle?.id);
     expect(next.value?.id).toBe(world.feed.seen[index + 1]?.id);
+  });
+
+  test("another program follows with a durable consumer of its own", async () => {
+    const nats = await connectAsTopology(world.stack);
+    const billing = {
+      stream: "EVENTS",
+      name: "billing",
+      config: { ack_policy: "explicit", filter_subject: "evt.acme.*.*" },
+    };
+    const table = topology({ replicas: 1, externalConsumers: [billing] });
+    await apply(nats, table, { nowMs: Date.now(), backfill: ["EVENTS/billing"] });
+    const pulling = { stream: "EVENTS", consumer: "billing", batch: 200, waitMs: 2_000 };
+    const messages = await pull(nats, pulling);
+    await nats.close();
+    expect(messages.map((message) => message.header("ce-id"))).toEqual(
+      world.feed.seen.map(({ id }) => id),
+    );
+    const provisioned = messages.find((message) =>
+      message.header("ce-type").endsWith(".SiteProvisioned"),
+    );
+    expect(provisioned?.header("ce-specversion")).toBe("1.0");
+    expect(provisioned?.header("ce-source")).toBe("provisioning");
+    expect(provisioned?.header("ce-subject")).toBe(`site/${told.ids["siteId"]}`);
+    expect(JSON.parse(provisioned?.body ?? "{}")).toMatchObject({ siteId: told.ids["siteId"] });
   });
 
   test("no other tenant sees any of it", async () => {
