@@ -103,6 +103,9 @@ const table: Record<string, CodePolicy> = {
   "old-key-in-use": { kind: "transient", wait: { delayMs: hourMs } },
   "lockout-risk": { kind: "operator" },
   "old-key-still-works": { kind: "security" },
+  "rotation-stopped": { kind: "permanent" },
+  // jobs that start others
+  "jobs-failed": { kind: "permanent" },
   // the event log
   "log-unavailable": { kind: "transient" },
   "log-forbidden": { kind: "operator" },

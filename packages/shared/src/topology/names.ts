@@ -21,10 +21,10 @@ export const queues: readonly Queue[] = ["high", "default", "low"];
 
 /** Which service writes the events of which kinds of aggregate. */
 export const aggregatesOf: Readonly<Partial<Record<User, readonly string[]>>> = {
-  backup: ["backups", "database-backup"],
+  backup: ["backups", "database-backup", "backup-cleaning"],
   provisioning: ["site", "domain"],
   ssl: ["certificate"],
-  credentials: ["server"],
+  credentials: ["server", "key-rotations"],
   scheduler: ["job-control", "schedule", "chain", "batch", "alert"],
 };
 

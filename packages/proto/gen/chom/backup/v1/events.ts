@@ -129,6 +129,23 @@ export interface DatabaseBackupCompleted {
   sizeBytes: bigint;
   objectKey: string;
   jobId: string;
+  source: string;
+  storedBytes: bigint;
+  /** SHA-256 of the stored object, hex. */
+  sha256: string;
+  tablesCount: bigint;
+  rowsCount: bigint;
+  /** `vault` or `local`. */
+  location: string;
+  encrypted: boolean;
+  /** A restore into a scratch database gave back every table and row. */
+  restoreTested: boolean;
+  durationMs: bigint;
+  manifestKey: string;
+  /** SHA-256 of the manifest, hex. */
+  manifestSha256: string;
+  /** The job that asked for it: its own, or the one that backed all sources up. */
+  runId: string;
 }
 
 export interface DatabaseBackupFailed {
@@ -137,6 +154,8 @@ export interface DatabaseBackupFailed {
   code: string;
   message: string;
   jobId: string;
+  source: string;
+  runId: string;
 }
 
 /** Input of `backup.create`. What the site looks like was copied from its SiteProvisioned event at the request. */
@@ -2202,7 +2221,25 @@ export const RestoreFailed: MessageFns<RestoreFailed, "chom.backup.v1.RestoreFai
 };
 
 function createBaseDatabaseBackupCompleted(): DatabaseBackupCompleted {
-  return { backupId: "", engine: "", sizeBytes: 0n, objectKey: "", jobId: "" };
+  return {
+    backupId: "",
+    engine: "",
+    sizeBytes: 0n,
+    objectKey: "",
+    jobId: "",
+    source: "",
+    storedBytes: 0n,
+    sha256: "",
+    tablesCount: 0n,
+    rowsCount: 0n,
+    location: "",
+    encrypted: false,
+    restoreTested: false,
+    durationMs: 0n,
+    manifestKey: "",
+    manifestSha256: "",
+    runId: "",
+  };
 }
 
 export const DatabaseBackupCompleted: MessageFns<DatabaseBackupCompleted, "chom.backup.v1.DatabaseBackupCompleted"> = {
@@ -2226,6 +2263,54 @@ export const DatabaseBackupCompleted: MessageFns<DatabaseBackupCompleted, "chom.
     }
     if (message.jobId !== "") {
       writer.uint32(42).string(message.jobId);
+    }
+    if (message.source !== "") {
+      writer.uint32(50).string(message.source);
+    }
+    if (message.storedBytes !== 0n) {
+      if (BigInt.asIntN(64, message.storedBytes) !== message.storedBytes) {
+        throw new globalThis.Error("value provided for field message.storedBytes of type int64 too large");
+      }
+      writer.uint32(56).int64(message.storedBytes);
+    }
+    if (message.sha256 !== "") {
+      writer.uint32(66).string(message.sha256);
+    }
+    if (message.tablesCount !== 0n) {
+      if (BigInt.asIntN(64, message.tablesCount) !== message.tablesCount) {
+        throw new globalThis.Error("value provided for field message.tablesCount of type int64 too large");
+      }
+      writer.uint32(72).int64(message.tablesCount);
+    }
+    if (message.rowsCount !== 0n) {
+      if (BigInt.asIntN(64, message.rowsCount) !== message.rowsCount) {
+        throw new globalThis.Error("value provided for field message.rowsCount of type int64 too large");
+      }
+      writer.uint32(80).int64(message.rowsCount);
+    }
+    if (message.location !== "") {
+      writer.uint32(90).string(message.location);
+    }
+    if (message.encrypted !== false) {
+      writer.uint32(96).bool(message.encrypted);
+    }
+    if (message.restoreTested !== false) {
+      writer.uint32(104).bool(message.restoreTested);
+    }
+    if (message.durationMs !== 0n) {
+      if (BigInt.asIntN(64, message.durationMs) !== message.durationMs) {
+        throw new globalThis.Error("value provided for field message.durationMs of type int64 too large");
+      }
+      writer.uint32(112).int64(message.durationMs);
+    }
+    if (message.manifestKey !== "") {
+      writer.uint32(122).string(message.manifestKey);
+    }
+    if (message.manifestSha256 !== "") {
+      writer.uint32(130).string(message.manifestSha256);
+    }
+    if (message.runId !== "") {
+      writer.uint32(138).string(message.runId);
     }
     return writer;
   },
@@ -2283,6 +2368,102 @@ export const DatabaseBackupCompleted: MessageFns<DatabaseBackupCompleted, "chom.
             message.jobId = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.storedBytes = reader.int64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.sha256 = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.tablesCount = reader.int64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.rowsCount = reader.int64() as bigint;
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.location = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.encrypted = reader.bool();
+            continue;
+          }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.restoreTested = reader.bool();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.durationMs = reader.int64() as bigint;
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.manifestKey = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.manifestSha256 = reader.string();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2318,6 +2499,50 @@ export const DatabaseBackupCompleted: MessageFns<DatabaseBackupCompleted, "chom.
         : isSet(object.job_id)
         ? globalThis.String(object.job_id)
         : "",
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      storedBytes: isSet(object.storedBytes)
+        ? BigInt(object.storedBytes)
+        : isSet(object.stored_bytes)
+        ? BigInt(object.stored_bytes)
+        : 0n,
+      sha256: isSet(object.sha256) ? globalThis.String(object.sha256) : "",
+      tablesCount: isSet(object.tablesCount)
+        ? BigInt(object.tablesCount)
+        : isSet(object.tables_count)
+        ? BigInt(object.tables_count)
+        : 0n,
+      rowsCount: isSet(object.rowsCount)
+        ? BigInt(object.rowsCount)
+        : isSet(object.rows_count)
+        ? BigInt(object.rows_count)
+        : 0n,
+      location: isSet(object.location) ? globalThis.String(object.location) : "",
+      encrypted: isSet(object.encrypted) ? globalThis.Boolean(object.encrypted) : false,
+      restoreTested: isSet(object.restoreTested)
+        ? globalThis.Boolean(object.restoreTested)
+        : isSet(object.restore_tested)
+        ? globalThis.Boolean(object.restore_tested)
+        : false,
+      durationMs: isSet(object.durationMs)
+        ? BigInt(object.durationMs)
+        : isSet(object.duration_ms)
+        ? BigInt(object.duration_ms)
+        : 0n,
+      manifestKey: isSet(object.manifestKey)
+        ? globalThis.String(object.manifestKey)
+        : isSet(object.manifest_key)
+        ? globalThis.String(object.manifest_key)
+        : "",
+      manifestSha256: isSet(object.manifestSha256)
+        ? globalThis.String(object.manifestSha256)
+        : isSet(object.manifest_sha256)
+        ? globalThis.String(object.manifest_sha256)
+        : "",
+      runId: isSet(object.runId)
+        ? globalThis.String(object.runId)
+        : isSet(object.run_id)
+        ? globalThis.String(object.run_id)
+        : "",
     };
   },
 
@@ -2338,6 +2563,42 @@ export const DatabaseBackupCompleted: MessageFns<DatabaseBackupCompleted, "chom.
     if (message.jobId !== "") {
       obj.jobId = message.jobId;
     }
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.storedBytes !== 0n) {
+      obj.storedBytes = message.storedBytes.toString();
+    }
+    if (message.sha256 !== "") {
+      obj.sha256 = message.sha256;
+    }
+    if (message.tablesCount !== 0n) {
+      obj.tablesCount = message.tablesCount.toString();
+    }
+    if (message.rowsCount !== 0n) {
+      obj.rowsCount = message.rowsCount.toString();
+    }
+    if (message.location !== "") {
+      obj.location = message.location;
+    }
+    if (message.encrypted !== false) {
+      obj.encrypted = message.encrypted;
+    }
+    if (message.restoreTested !== false) {
+      obj.restoreTested = message.restoreTested;
+    }
+    if (message.durationMs !== 0n) {
+      obj.durationMs = message.durationMs.toString();
+    }
+    if (message.manifestKey !== "") {
+      obj.manifestKey = message.manifestKey;
+    }
+    if (message.manifestSha256 !== "") {
+      obj.manifestSha256 = message.manifestSha256;
+    }
+    if (message.runId !== "") {
+      obj.runId = message.runId;
+    }
     return obj;
   },
 
@@ -2351,12 +2612,30 @@ export const DatabaseBackupCompleted: MessageFns<DatabaseBackupCompleted, "chom.
     message.sizeBytes = (object.sizeBytes !== undefined && object.sizeBytes !== null) ? BigInt(object.sizeBytes) : 0n;
     message.objectKey = object.objectKey ?? "";
     message.jobId = object.jobId ?? "";
+    message.source = object.source ?? "";
+    message.storedBytes = (object.storedBytes !== undefined && object.storedBytes !== null)
+      ? BigInt(object.storedBytes)
+      : 0n;
+    message.sha256 = object.sha256 ?? "";
+    message.tablesCount = (object.tablesCount !== undefined && object.tablesCount !== null)
+      ? BigInt(object.tablesCount)
+      : 0n;
+    message.rowsCount = (object.rowsCount !== undefined && object.rowsCount !== null) ? BigInt(object.rowsCount) : 0n;
+    message.location = object.location ?? "";
+    message.encrypted = object.encrypted ?? false;
+    message.restoreTested = object.restoreTested ?? false;
+    message.durationMs = (object.durationMs !== undefined && object.durationMs !== null)
+      ? BigInt(object.durationMs)
+      : 0n;
+    message.manifestKey = object.manifestKey ?? "";
+    message.manifestSha256 = object.manifestSha256 ?? "";
+    message.runId = object.runId ?? "";
     return message;
   },
 };
 
 function createBaseDatabaseBackupFailed(): DatabaseBackupFailed {
-  return { backupId: "", engine: "", code: "", message: "", jobId: "" };
+  return { backupId: "", engine: "", code: "", message: "", jobId: "", source: "", runId: "" };
 }
 
 export const DatabaseBackupFailed: MessageFns<DatabaseBackupFailed, "chom.backup.v1.DatabaseBackupFailed"> = {
@@ -2377,6 +2656,12 @@ export const DatabaseBackupFailed: MessageFns<DatabaseBackupFailed, "chom.backup
     }
     if (message.jobId !== "") {
       writer.uint32(42).string(message.jobId);
+    }
+    if (message.source !== "") {
+      writer.uint32(50).string(message.source);
+    }
+    if (message.runId !== "") {
+      writer.uint32(58).string(message.runId);
     }
     return writer;
   },
@@ -2434,6 +2719,22 @@ export const DatabaseBackupFailed: MessageFns<DatabaseBackupFailed, "chom.backup
             message.jobId = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.runId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2461,6 +2762,12 @@ export const DatabaseBackupFailed: MessageFns<DatabaseBackupFailed, "chom.backup
         : isSet(object.job_id)
         ? globalThis.String(object.job_id)
         : "",
+      source: isSet(object.source) ? globalThis.String(object.source) : "",
+      runId: isSet(object.runId)
+        ? globalThis.String(object.runId)
+        : isSet(object.run_id)
+        ? globalThis.String(object.run_id)
+        : "",
     };
   },
 
@@ -2481,6 +2788,12 @@ export const DatabaseBackupFailed: MessageFns<DatabaseBackupFailed, "chom.backup
     if (message.jobId !== "") {
       obj.jobId = message.jobId;
     }
+    if (message.source !== "") {
+      obj.source = message.source;
+    }
+    if (message.runId !== "") {
+      obj.runId = message.runId;
+    }
     return obj;
   },
 
@@ -2494,6 +2807,8 @@ export const DatabaseBackupFailed: MessageFns<DatabaseBackupFailed, "chom.backup
     message.code = object.code ?? "";
     message.message = object.message ?? "";
     message.jobId = object.jobId ?? "";
+    message.source = object.source ?? "";
+    message.runId = object.runId ?? "";
     return message;
   },
 };
