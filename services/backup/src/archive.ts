@@ -1,5 +1,5 @@
 /** Archives on their way to and from the vault: compressed, encrypted, hashed on both sides, never whole in memory. */
-import { type Readable, Writable } from "node:stream";
+import { PassThrough, type Readable, type Transform, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { Failure, failureOf } from "@chom/shared/failure/failure";
@@ -40,6 +40,58 @@ function watch(name: ArchiveName) {
   return { stream, counted };
 }
 
+/** What was stored of a stream, and where. */
+export type StoredStream = Omit<Archived, "entries" | "tables">;
+
+type Storing = {
+  vault: Vault;
+  key: string;
+  source: Readable;
+  /** Looks at the plain bytes; `counted` throws when they were not whole. */
+  watching: Transform;
+  counted: () => void;
+  /** Encrypts; left out, the object is only compressed. */
+  seal?: Transform;
+  estimatedBytes?: number;
+  signal: AbortSignal;
+};
+
+/**
+ * Compresses, seals and stores a stream under a new key. Nothing is there when it throws: what `counted` throws, the
+ * source's own failure, or the vault's.
+ */
+export async function storeStream(options: Storing): Promise<StoredStream> {
+  const { vault, key, source, watching, counted, signal } = options;
+  const plain = measure();
+  const level = { [constants.ZSTD_c_compressionLevel]: compressionLevel };
+  const sealed = options.seal ?? new PassThrough();
+  const flow = pipeline(
+    [source, watching, plain.stream, createZstdCompress({ params: level }), sealed],
+    { signal },
+  );
+  const { estimatedBytes } = options;
+  const size = estimatedBytes === undefined ? {} : { estimatedBytes };
+  // Whichever side fails first takes the other with it; both are awaited, so neither goes unheard.
+  const [stored, flowed] = await Promise.allSettled([
+    vault.put(key, sealed, { ...size, signal }),
+    flow,
+  ]);
+  try {
+    if (flowed.status === "rejected" && stored.status === "rejected") {
+      throw stored.reason instanceof Failure ? stored.reason : flowed.reason;
+    }
+    if (flowed.status === "rejected") throw flowed.reason;
+    if (stored.status === "rejected") throw stored.reason;
+    const { sizeBytes: plainBytes, sha256: plainSha256 } = plain.measured();
+    const { sizeBytes: storedBytes, sha256: storedSha256 } = stored.value;
+    counted();
+    return { key, plainBytes, plainSha256, storedBytes, storedSha256 };
+  } catch (error) {
+    if (stored.status === "fulfilled") await vault.delete(key).catch(() => {});
+    throw error;
+  }
+}
+
 /**
  * Stores what a server sends under a new key. Nothing is there when it throws: `dump-incomplete`, `archive-unsafe`,
  * the source's own failure, or the vault's.
@@ -53,39 +105,11 @@ export async function storeArchive(options: {
   estimatedBytes: number;
   signal: AbortSignal;
 }): Promise<Archived> {
-  const { vault, keys, name, key, source, estimatedBytes, signal } = options;
+  const { keys, name, ...rest } = options;
   const { stream: watching, counted } = watch(name);
-  const plain = measure();
-  const level = { [constants.ZSTD_c_compressionLevel]: compressionLevel };
-  const sealed = ageEncrypt(keys.recipients);
-  const flow = pipeline(
-    source,
-    watching,
-    plain.stream,
-    createZstdCompress({ params: level }),
-    sealed,
-    {
-      signal,
-    },
-  );
-  // Whichever side fails first takes the other with it; both are awaited, so neither goes unheard.
-  const [stored, flowed] = await Promise.allSettled([
-    vault.put(key, sealed, { estimatedBytes, signal }),
-    flow,
-  ]);
-  try {
-    if (flowed.status === "rejected" && stored.status === "rejected") {
-      throw stored.reason instanceof Failure ? stored.reason : flowed.reason;
-    }
-    if (flowed.status === "rejected") throw flowed.reason;
-    if (stored.status === "rejected") throw stored.reason;
-    const { sizeBytes: plainBytes, sha256: plainSha256 } = plain.measured();
-    const { sizeBytes: storedBytes, sha256: storedSha256 } = stored.value;
-    return { key, plainBytes, plainSha256, storedBytes, storedSha256, ...counted() };
-  } catch (error) {
-    if (stored.status === "fulfilled") await vault.delete(key).catch(() => {});
-    throw error;
-  }
+  const seal = ageEncrypt(keys.recipients);
+  const stored = await storeStream({ ...rest, watching, counted, seal });
+  return { ...stored, ...counted() };
 }
 
 /**
@@ -95,10 +119,12 @@ export async function storeArchive(options: {
 export async function openArchive(options: {
   vault: Vault;
   keys: BackupKeys;
-  component: Component;
+  component: StoredStream;
+  /** False for an object that was stored without encryption. */
+  isSealed?: boolean;
   signal: AbortSignal;
 }): Promise<Readable> {
-  const { vault, keys, component, signal } = options;
+  const { vault, keys, component, signal, isSealed = true } = options;
   const stored = { sizeBytes: component.storedBytes, sha256: component.storedSha256 };
   const sealed = await vault.get(component.key, stored, signal);
   const plain = verifying(component.key, {
@@ -111,8 +137,9 @@ export async function openArchive(options: {
     if (cause instanceof Failure || /^(?:ERR_STREAM|ABORT_ERR)/.test(cause.code ?? "")) return;
     plain.destroy(failureOf("checksum-mismatch", "the archive cannot be unpacked", { cause }));
   });
+  const unseal = isSealed ? ageDecrypt(keys.identities) : new PassThrough();
   // The error reaches the reader through the last stream.
-  pipeline(sealed, ageDecrypt(keys.identities), unpack, plain, { signal }).catch(() => {});
+  pipeline([sealed, unseal, unpack, plain], { signal }).catch(() => {});
   return plain;
 }
 

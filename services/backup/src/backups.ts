@@ -40,6 +40,8 @@ export type Point = {
   storedBytes: number;
   manifestKey: string;
   manifestSha256: string;
+  /** The job that let it go; empty while it is there. */
+  expiredBy: string;
 };
 
 /** `touched`: the site itself is being changed, so an end that is not a success must have put it back. */
@@ -114,6 +116,7 @@ const evolve: Evolve<Backups, typeof happened> = {
         storedBytes: 0,
         manifestKey: "",
         manifestSha256: "",
+        expiredBy: "",
       },
     },
   }),
@@ -134,7 +137,8 @@ const evolve: Evolve<Backups, typeof happened> = {
   }),
   BackupVerified: (state, { backupId }) => changePoint(state, backupId, { status: "verified" }),
   BackupCorrupt: (state, { backupId }) => changePoint(state, backupId, { status: "corrupt" }),
-  BackupExpired: (state, { backupId }) => changePoint(state, backupId, { status: "expired" }),
+  BackupExpired: (state, { backupId, jobId }) =>
+    changePoint(state, backupId, { status: "expired", expiredBy: jobId }),
   RestoreStarted: (state, { restoreId, backupId }) =>
     changeRestore(state, restoreId, { backupId, status: "running" }),
   RestoreSwapStarted: (state, { restoreId, backupId }) =>

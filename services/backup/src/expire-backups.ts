@@ -3,11 +3,13 @@ import { ExpireBackupsInput } from "@chom/proto/chom/backup/v1/events";
 import { job } from "@chom/shared/job/job";
 import { type Backups, backups, isInUse } from "./backups.ts";
 import type { PointDeps } from "./read-point.ts";
-import { decideRetention, type RetentionRules } from "./retention.ts";
+import {
+  decideRetention,
+  failuresThatStop,
+  type RetentionRules,
+  type Verdict,
+} from "./retention.ts";
 import type { Vault } from "./vault.ts";
-
-/** After so many failures in a row nothing is let go: the old points may be all there is. */
-const failuresThatStop = 3;
 
 export const expireBackups = (deps: PointDeps & { rules: RetentionRules }) =>
   job(backups, {
@@ -43,8 +45,13 @@ export const expireBackups = (deps: PointDeps & { rules: RetentionRules }) =>
   });
 
 /** The points that no rule keeps. None while backups fail, and none that a restore reads. */
-export function dueIn(state: Backups, rules: RetentionRules, now: Date): { backupId: string }[] {
-  if (state.failuresInARow >= failuresThatStop) return [];
+export const dueIn = (state: Backups, rules: RetentionRules, now: Date): { backupId: string }[] =>
+  siteVerdicts(state, rules, now)
+    .filter(({ isKept }) => !isKept)
+    .map(({ backupId }) => ({ backupId }));
+
+/** What retention says of every point of a site that is there, newest first. */
+export function siteVerdicts(state: Backups, rules: RetentionRules, now: Date): readonly Verdict[] {
   const points = Object.values(state.points)
     .filter(({ status }) => status === "available" || status === "verified")
     .map((point) => ({
@@ -56,9 +63,13 @@ export function dueIn(state: Backups, rules: RetentionRules, now: Date): { backu
       isSuspicious: point.isSuspicious,
       keepUntil: point.keepUntil,
     }));
-  return decideRetention(points, rules, now)
-    .filter(({ isKept, backupId }) => !isKept && !isInUse(state, backupId))
-    .map(({ backupId }) => ({ backupId }));
+  const isFailing = state.failuresInARow >= failuresThatStop;
+  return decideRetention(points, rules, now).map((verdict) => {
+    if (verdict.isKept) return verdict;
+    if (isFailing) return { ...verdict, isKept: true, rule: "failing" };
+    if (isInUse(state, verdict.backupId)) return { ...verdict, isKept: true, rule: "in-use" };
+    return verdict;
+  });
 }
 
 /** Deletes only what the log knows as let go or failed: a listing alone decides nothing. */

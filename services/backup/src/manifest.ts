@@ -51,8 +51,12 @@ const purpose = "chom backup manifest v1\n";
 const manifestLimitBytes = 8 * 1024 * 1024;
 
 /** The manifest as it is stored: canonical JSON with an ed25519 signature and the key's name beside it. */
-export function signManifest(manifest: Manifest, key: KeyObject): Buffer {
-  const signature = sign(null, signedBytes(manifest), key).toString("base64");
+export const signManifest = (manifest: Manifest, key: KeyObject): Buffer =>
+  signDocument(purpose, manifest, key);
+
+/** Any document as it is stored; a signature for one purpose is none for another. */
+export function signDocument(purpose: string, manifest: object, key: KeyObject): Buffer {
+  const signature = sign(null, signedBytes(purpose, manifest), key).toString("base64");
   return Buffer.from(`${canonicalJson({ keyId: keyIdOf(key), manifest, signature })}\n`);
 }
 
@@ -64,6 +68,21 @@ export type Owner = { tenant: string; siteId: string; backupId: string };
  * `foreign-manifest` when it is genuine but belongs to another tenant, site or point.
  */
 export function verifyManifest(bytes: Buffer, keys: readonly KeyObject[], owner: Owner): Manifest {
+  const claimed = verifyDocument(purpose, bytes, keys) as Manifest;
+  for (const name of ["tenant", "siteId", "backupId"] as const) {
+    if (claimed[name] !== owner[name]) {
+      throw failureOf("foreign-manifest", `the manifest belongs to another ${name}`);
+    }
+  }
+  return claimed;
+}
+
+/** A stored document of this purpose, format 1, signed by one of the keys. Throws `manifest-invalid`. */
+export function verifyDocument(
+  purpose: string,
+  bytes: Buffer,
+  keys: readonly KeyObject[],
+): { format: 1 } {
   const invalid = (why: string) => failureOf("manifest-invalid", `the manifest ${why}`);
   if (bytes.length > manifestLimitBytes) throw invalid("is too long");
   const text = bytes.toString("utf8");
@@ -84,16 +103,11 @@ export function verifyManifest(bytes: Buffer, keys: readonly KeyObject[], owner:
   if (signed.toString("base64") !== signature) throw invalid("has a malformed signature");
   const key = keys.find((known) => keyIdOf(known) === keyId);
   if (!key) throw invalid("is signed by an unknown key");
-  const claimed = manifest as Manifest;
-  if (!verify(null, signedBytes(claimed), createPublicKeyOf(key), signed)) {
+  if (!verify(null, signedBytes(purpose, manifest), createPublicKeyOf(key), signed)) {
     throw invalid("has a wrong signature");
   }
+  const claimed = manifest as { format: 1 };
   if (claimed.format !== 1) throw invalid(`has the unknown format ${String(claimed.format)}`);
-  for (const name of ["tenant", "siteId", "backupId"] as const) {
-    if (claimed[name] !== owner[name]) {
-      throw failureOf("foreign-manifest", `the manifest belongs to another ${name}`);
-    }
-  }
   return claimed;
 }
 
@@ -108,7 +122,7 @@ export function canonicalJson(value: unknown): string {
   return `{${fields.join(",")}}`;
 }
 
-const signedBytes = (manifest: Manifest): Buffer =>
+const signedBytes = (purpose: string, manifest: object): Buffer =>
   Buffer.from(`${purpose}${canonicalJson(manifest)}`);
 
 const createPublicKeyOf = (key: KeyObject): KeyObject =>

@@ -19,15 +19,13 @@ import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { backups, happened } from "./backups.ts";
 import { createBackup } from "./create-backup.ts";
-import { expireBackups } from "./expire-backups.ts";
 import { backupList } from "./projections.ts";
 import type { PointDeps } from "./read-point.ts";
 import { restoreBackup } from "./restore-backup.ts";
-import { defaultRules } from "./retention.ts";
-import { retentionSweep } from "./retention-sweep.ts";
 import { backupRpc } from "./rpc.ts";
 import { points, restores } from "./tables.ts";
 import type { Vault } from "./vault.ts";
+import { vaultSweep } from "./vault-sweep.ts";
 import { verifyBackup } from "./verify-backup.ts";
 
 const start = new Date("2026-11-01T12:00:00Z");
@@ -321,24 +319,12 @@ test("a restore's row ends as its events say", async () => {
   ]);
 });
 
-test("the sweep asks once a day, and only for sites with more points than it keeps daily", async () => {
-  const { app, tell, dispatched } = setup();
+test("the sweep removes what writers left two days ago, from every vault", async () => {
+  const { app } = setup();
   const swept: Date[] = [];
   const vault = { sweep: async (before: Date) => swept.push(before) } as unknown as Vault;
-  const expire = expireBackups({ ...deps, rules: defaultRules });
-  const tick = retentionSweep(app, expire, { vault, rules: defaultRules });
-  const { signal } = new AbortController();
-  for (const id of ["1", "2", "3", "4", "5", "6", "7"])
-    await tell("acme", created(id), completed(id));
-  await tick.run(signal);
-  expect(dispatched).toEqual([]);
-  await tell("acme", created("8"), completed("8"));
-  await tick.run(signal);
-  await tick.run(signal);
-  expect(dispatched).toHaveLength(2);
-  expect(dispatched[0]).toEqual(dispatched[1]);
-  expect(dispatched[0]).toMatchObject({ tenant: "acme", input: { siteId: "site-1" } });
-  expect(swept).toHaveLength(3);
+  await vaultSweep(app, [vault, vault]).run(new AbortController().signal);
+  expect(swept).toEqual([after(1000 - 172_800), after(1000 - 172_800)]);
 });
 
 test("events that came twice change nothing", async () => {

@@ -30,6 +30,9 @@ export const defaultRules: RetentionRules = {
   suspiciousDays: 30,
 };
 
+/** After so many failed runs in a row nothing is let go: the old points may be all there is. */
+export const failuresThatStop = 3;
+
 /** Rule that keeps the point, or `none`. */
 export type Verdict = { backupId: string; isKept: boolean; rule: string };
 
