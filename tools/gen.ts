@@ -5,6 +5,7 @@ import { writeFileSync } from "node:fs";
 const gen = "packages/proto/gen";
 const permissionOption = "[chom.options.v1.permission]";
 const personalOption = "[chom.options.v1.personal]";
+const secretOption = "[chom.options.v1.secret]";
 
 type Method = { name: string; options?: Record<string, string> };
 type Field = { jsonName: string; options?: Record<string, boolean> };
@@ -47,9 +48,20 @@ const personal = image.file.flatMap((file) =>
     return names.length > 0 ? [`  "${file.package}.${message.name}": [${names.join(", ")}],`] : [];
   }),
 );
+const sensitive = image.file.flatMap((file) =>
+  (file.messageType ?? []).flatMap((message) =>
+    (message.field ?? [])
+      .filter(({ options }) => options?.[personalOption] || options?.[secretOption])
+      .map(({ jsonName }) => JSON.stringify(jsonName)),
+  ),
+);
+const sensitiveNames = [...new Set(sensitive)].toSorted().join(", ");
 writeFileSync(
   `${gen}/personal.ts`,
   `// Generated from the proto options by tools/gen.ts. Do not edit.\n
 /** JSON names of the fields of each message that hold personal data and are sealed before storing. */
-export const personalFields: Readonly<Record<string, readonly string[]>> = {\n${personal.join("\n")}\n};\n`,
+export const personalFields: Readonly<Record<string, readonly string[]>> = {\n${personal.join("\n")}\n};
+
+/** JSON names that some message declares personal or secret: masked wherever an input is shown. */
+export const sensitiveFields: readonly string[] = [${sensitiveNames}];\n`,
 );

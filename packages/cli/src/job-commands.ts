@@ -75,6 +75,9 @@ chom job list --family backup --site 0v9… --limit 20`,
           const page = await clients.jobs().listJobs({
             ...{ family, name, states: [...state], siteId: site, serverId: server, tag },
             ...{ queuedAfter: undefined, queuedBefore: undefined },
+            ...{ endedAfter: undefined, endedBefore: undefined, queue: "" },
+            ...{ failureCode: "", chainId: "", batchId: "", scheduleId: "", idPrefix: "" },
+            includeForgotten: false,
             ...{ pageSize, pageToken, minPosition: 0n },
           });
           return { rows: page.jobs, nextPageToken: page.nextPageToken };

@@ -1,4 +1,5 @@
 /** The main job, end to end, on a real server: what `pnpm demo` shows, asserted. */
+import { ListJobsRequest } from "@chom/proto/chom/jobs/v1/jobs";
 import { pull } from "@chom/shared/event-log/pull";
 import { apply } from "@chom/shared/topology/apply";
 import { topology } from "@chom/shared/topology/topology";
@@ -110,19 +111,7 @@ describe.skipIf(!support.ok)("the main job on a real server", () => {
 
   test("no other tenant sees any of it", async () => {
     const other = await world.as("other");
-    const { jobs } = await other.jobs.listJobs({
-      family: "",
-      name: "",
-      states: [],
-      siteId: "",
-      serverId: "",
-      tag: "",
-      queuedAfter: undefined,
-      queuedBefore: undefined,
-      pageSize: 100,
-      pageToken: "",
-      minPosition: 0n,
-    });
+    const { jobs } = await other.jobs.listJobs(ListJobsRequest.fromPartial({ pageSize: 100 }));
     expect(jobs).toEqual([]);
     await expect(
       other.provisioning.getSite({ siteId: told.ids["siteId"] ?? "", minPosition: 0n }),

@@ -191,13 +191,16 @@ async function cancelJob(
   fields.done();
   const { tenant, actor } = caller;
   const { family, subject } = await journalOf(app, tenant, jobId);
-  const state = stateAfter(await readJournal(app, subject));
-  if (isTerminal(state)) throw rejected("job-ended", `job ${jobId} has ended already`);
+  const entries = await readJournal(app, subject);
+  if (isTerminal(stateAfter(entries)))
+    throw rejected("job-ended", `job ${jobId} has ended already`);
+  const begun = entries.findLast(({ name }) => name === "JobQueued" || name === "JobRetried");
+  const aboutSequence = BigInt(begun?.meta.position ?? 0);
   const { position } = await app.handle(
     jobControl,
     jobId,
     "request",
-    { jobId, family, verb: "cancel", actor, reason },
+    { jobId, family, verb: "cancel", actor, reason, aboutSequence, now: app.now() },
     { tenant, actor, causationId: jobId, correlationId: jobId, eventSeed: app.newId() },
   );
   return { position: BigInt(position) };

@@ -68,6 +68,15 @@ const everything = {
   pageSize: 0,
   pageToken: "",
   minPosition: 0n,
+  endedAfter: undefined,
+  endedBefore: undefined,
+  failureCode: "",
+  chainId: "",
+  batchId: "",
+  scheduleId: "",
+  idPrefix: "",
+  includeForgotten: false,
+  queue: "",
 };
 const watching = (jobId: string, afterSequence = 0n) => ({ jobId, afterSequence });
 

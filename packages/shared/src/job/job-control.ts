@@ -8,13 +8,20 @@ import { type Reactor, reactor } from "../reactor/reactor.ts";
 import { appendDecided, decideEvents } from "./decided-events.ts";
 import { itemOf } from "./dispatch.ts";
 import type { Engine } from "./engine.ts";
+import type { JobState } from "./job-state.ts";
 import { journalEvents } from "./journal-events.ts";
 import { type JournalWriter, openJournal } from "./journal-writer.ts";
 import { inputOf } from "./payload.ts";
 
 const racesMax = 20;
 
-type Wish = { readonly actor: string; readonly reason: string; readonly eventId: string };
+type Wish = {
+  readonly actor: string;
+  readonly reason: string;
+  readonly eventId: string;
+  /** The end that the wish is about; 0: whatever end there is. */
+  readonly about: number;
+};
 
 /** The reactor `<family>-job-control`. What a job's state forbids by now is dropped: the caller was told at the request. */
 export const jobControl = (engine: Engine): Reactor =>
@@ -23,13 +30,10 @@ export const jobControl = (engine: Engine): Reactor =>
     aggregate: "job-control",
     from: eventTypes({ JobControlRequested }),
     on: {
-      async JobControlRequested({ family, jobId, verb, actor, reason }, meta) {
+      async JobControlRequested({ family, jobId, verb, actor, reason, aboutSequence }, meta) {
         if (family !== engine.family) return [];
-        await carryOut(
-          engine,
-          { jobId, verb, wish: { actor, reason, eventId: meta.eventId } },
-          meta,
-        );
+        const wish = { actor, reason, eventId: meta.eventId, about: Number(aboutSequence) || 0 };
+        await carryOut(engine, { jobId, verb, wish }, meta);
         return [];
       },
     },
@@ -107,9 +111,13 @@ async function cancel(engine: Engine, journal: JournalWriter, wish: Wish): Promi
 const endUnstarted = (engine: Engine, journal: JournalWriter): Promise<void> =>
   appendDecided(engine, journal.jobId, journal.state());
 
+/** A failure that can still be retried or forgotten, and is the one that the wish is about. */
+const isMeant = ({ end, forgotten }: JobState, { about }: Wish): boolean =>
+  end?.name === "JobFailed" && !forgotten && (about === 0 || about === end.sequence);
+
 async function retry(engine: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
   const state = journal.state();
-  if (state.end?.name === "JobFailed" && !state.forgotten) {
+  if (isMeant(state, wish)) {
     const { actor, reason } = wish;
     const generation = state.generation + 1;
     const retried = journalEvents.JobRetried({ generation, actor, reason });
@@ -130,8 +138,7 @@ async function resume(engine: Engine, journal: JournalWriter, wish: Wish): Promi
 }
 
 async function forget(_: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
-  const state = journal.state();
-  if (state.end?.name !== "JobFailed" || state.forgotten) return;
+  if (!isMeant(journal.state(), wish)) return;
   const { actor, reason } = wish;
   const forgotten = journalEvents.JobForgotten({ actor, reason });
   await journal.request([forgotten], authorship(wish, ["forgotten"]));

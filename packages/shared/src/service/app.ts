@@ -1,6 +1,7 @@
 /** What a service's jobs, RPCs and reactors are built from; made once by `serve`. */
 import type { AnyAggregate, InputOf, StateOf } from "../aggregate/aggregate.ts";
 import type { EventLog } from "../event-log/event-log.ts";
+import type { Nats } from "../event-log/nats.ts";
 import type { AnyJob, DispatchOptions } from "../job/job.ts";
 import type { Database } from "../projection/database.ts";
 import type { Projection } from "../projection/projection.ts";
@@ -32,6 +33,8 @@ export type App = {
   readonly name: string;
   readonly db: Database;
   readonly log: EventLog;
+  /** The service's own connection, for what no port covers: KV entries and the state of streams and consumers. */
+  readonly nats: Nats;
   readonly sealer: Sealer;
   readonly servers: Servers;
   readonly logger: Logger;

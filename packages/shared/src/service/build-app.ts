@@ -79,6 +79,7 @@ export function buildApp(parts: AppParts): {
     name,
     db: postgres.db,
     log,
+    nats,
     sealer,
     servers,
     logger,

@@ -22,10 +22,15 @@ export interface JobControlRequested {
   verb: string;
   actor: string;
   reason: string;
+  /**
+   * Sequence of the journal entry that the wish is about: the failure to retry, the parking to end. A wish about an
+   * entry that is no longer the job's last word is dropped. 0 for wishes from before this field.
+   */
+  aboutSequence: bigint;
 }
 
 function createBaseJobControlRequested(): JobControlRequested {
-  return { jobId: "", family: "", verb: "", actor: "", reason: "" };
+  return { jobId: "", family: "", verb: "", actor: "", reason: "", aboutSequence: 0n };
 }
 
 export const JobControlRequested: MessageFns<JobControlRequested, "chom.jobs.v1.JobControlRequested"> = {
@@ -46,6 +51,12 @@ export const JobControlRequested: MessageFns<JobControlRequested, "chom.jobs.v1.
     }
     if (message.reason !== "") {
       writer.uint32(42).string(message.reason);
+    }
+    if (message.aboutSequence !== 0n) {
+      if (BigInt.asIntN(64, message.aboutSequence) !== message.aboutSequence) {
+        throw new globalThis.Error("value provided for field message.aboutSequence of type int64 too large");
+      }
+      writer.uint32(48).int64(message.aboutSequence);
     }
     return writer;
   },
@@ -103,6 +114,14 @@ export const JobControlRequested: MessageFns<JobControlRequested, "chom.jobs.v1.
             message.reason = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.aboutSequence = reader.int64() as bigint;
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -126,6 +145,11 @@ export const JobControlRequested: MessageFns<JobControlRequested, "chom.jobs.v1.
       verb: isSet(object.verb) ? globalThis.String(object.verb) : "",
       actor: isSet(object.actor) ? globalThis.String(object.actor) : "",
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      aboutSequence: isSet(object.aboutSequence)
+        ? BigInt(object.aboutSequence)
+        : isSet(object.about_sequence)
+        ? BigInt(object.about_sequence)
+        : 0n,
     };
   },
 
@@ -146,6 +170,9 @@ export const JobControlRequested: MessageFns<JobControlRequested, "chom.jobs.v1.
     if (message.reason !== "") {
       obj.reason = message.reason;
     }
+    if (message.aboutSequence !== 0n) {
+      obj.aboutSequence = message.aboutSequence.toString();
+    }
     return obj;
   },
 
@@ -159,6 +186,9 @@ export const JobControlRequested: MessageFns<JobControlRequested, "chom.jobs.v1.
     message.verb = object.verb ?? "";
     message.actor = object.actor ?? "";
     message.reason = object.reason ?? "";
+    message.aboutSequence = (object.aboutSequence !== undefined && object.aboutSequence !== null)
+      ? BigInt(object.aboutSequence)
+      : 0n;
     return message;
   },
 };

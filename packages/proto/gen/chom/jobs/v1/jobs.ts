@@ -149,6 +149,94 @@ export function jobStateToNumber(object: JobState): number {
   }
 }
 
+/** What became of a wish about one failed job. */
+export const FailedJobOutcome = {
+  UNSPECIFIED: "FAILED_JOB_OUTCOME_UNSPECIFIED",
+  /** REQUESTED - Recorded; the job's family carries it out. */
+  REQUESTED: "FAILED_JOB_OUTCOME_REQUESTED",
+  /** ALREADY_REQUESTED - The same wish about the same failure was recorded before. */
+  ALREADY_REQUESTED: "FAILED_JOB_OUTCOME_ALREADY_REQUESTED",
+  NOT_FOUND: "FAILED_JOB_OUTCOME_NOT_FOUND",
+  /** NOT_FAILED - It is in another state. */
+  NOT_FAILED: "FAILED_JOB_OUTCOME_NOT_FAILED",
+  /** TOO_OLD - Too old: its journal is about to be pruned, or was. */
+  TOO_OLD: "FAILED_JOB_OUTCOME_TOO_OLD",
+} as const;
+
+export type FailedJobOutcome = typeof FailedJobOutcome[keyof typeof FailedJobOutcome];
+
+export namespace FailedJobOutcome {
+  export type UNSPECIFIED = typeof FailedJobOutcome.UNSPECIFIED;
+  export type REQUESTED = typeof FailedJobOutcome.REQUESTED;
+  export type ALREADY_REQUESTED = typeof FailedJobOutcome.ALREADY_REQUESTED;
+  export type NOT_FOUND = typeof FailedJobOutcome.NOT_FOUND;
+  export type NOT_FAILED = typeof FailedJobOutcome.NOT_FAILED;
+  export type TOO_OLD = typeof FailedJobOutcome.TOO_OLD;
+}
+
+export function failedJobOutcomeFromJSON(object: any): FailedJobOutcome {
+  switch (object) {
+    case 0:
+    case "FAILED_JOB_OUTCOME_UNSPECIFIED":
+      return FailedJobOutcome.UNSPECIFIED;
+    case 1:
+    case "FAILED_JOB_OUTCOME_REQUESTED":
+      return FailedJobOutcome.REQUESTED;
+    case 2:
+    case "FAILED_JOB_OUTCOME_ALREADY_REQUESTED":
+      return FailedJobOutcome.ALREADY_REQUESTED;
+    case 3:
+    case "FAILED_JOB_OUTCOME_NOT_FOUND":
+      return FailedJobOutcome.NOT_FOUND;
+    case 4:
+    case "FAILED_JOB_OUTCOME_NOT_FAILED":
+      return FailedJobOutcome.NOT_FAILED;
+    case 5:
+    case "FAILED_JOB_OUTCOME_TOO_OLD":
+      return FailedJobOutcome.TOO_OLD;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum FailedJobOutcome");
+  }
+}
+
+export function failedJobOutcomeToJSON(object: FailedJobOutcome): string {
+  switch (object) {
+    case FailedJobOutcome.UNSPECIFIED:
+      return "FAILED_JOB_OUTCOME_UNSPECIFIED";
+    case FailedJobOutcome.REQUESTED:
+      return "FAILED_JOB_OUTCOME_REQUESTED";
+    case FailedJobOutcome.ALREADY_REQUESTED:
+      return "FAILED_JOB_OUTCOME_ALREADY_REQUESTED";
+    case FailedJobOutcome.NOT_FOUND:
+      return "FAILED_JOB_OUTCOME_NOT_FOUND";
+    case FailedJobOutcome.NOT_FAILED:
+      return "FAILED_JOB_OUTCOME_NOT_FAILED";
+    case FailedJobOutcome.TOO_OLD:
+      return "FAILED_JOB_OUTCOME_TOO_OLD";
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum FailedJobOutcome");
+  }
+}
+
+export function failedJobOutcomeToNumber(object: FailedJobOutcome): number {
+  switch (object) {
+    case FailedJobOutcome.UNSPECIFIED:
+      return 0;
+    case FailedJobOutcome.REQUESTED:
+      return 1;
+    case FailedJobOutcome.ALREADY_REQUESTED:
+      return 2;
+    case FailedJobOutcome.NOT_FOUND:
+      return 3;
+    case FailedJobOutcome.NOT_FAILED:
+      return 4;
+    case FailedJobOutcome.TOO_OLD:
+      return 5;
+    default:
+      throw new globalThis.Error("Unrecognized enum value " + object + " for enum FailedJobOutcome");
+  }
+}
+
 /** One job, as the read model knows it. */
 export interface Job {
   jobId: string;
@@ -176,6 +264,14 @@ export interface Job {
   endedAt: Date | undefined;
   dueAt: Date | undefined;
   tags: string[];
+  /** Empty when the job belongs to none. */
+  chainId: string;
+  batchId: string;
+  scheduleId: string;
+  /** Starts at 1; each retry by a person begins the next, with fresh tries. */
+  generation: number;
+  /** Failed, and taken out of the list of failed jobs. */
+  forgotten: boolean;
 }
 
 export interface GetJobRequest {
@@ -203,6 +299,17 @@ export interface ListJobsRequest {
   pageSize: number;
   pageToken: string;
   minPosition: bigint;
+  endedAfter: Date | undefined;
+  endedBefore: Date | undefined;
+  failureCode: string;
+  chainId: string;
+  batchId: string;
+  scheduleId: string;
+  /** Jobs whose id begins with this. */
+  idPrefix: string;
+  /** Forgotten jobs too; without it they are left out. */
+  includeForgotten: boolean;
+  queue: string;
 }
 
 export interface ListJobsResponse {
@@ -238,6 +345,225 @@ export interface CancelJobResponse {
   position: bigint;
 }
 
+export interface GetJobDetailRequest {
+  jobId: string;
+  minPosition: bigint;
+}
+
+export interface GetJobDetailResponse {
+  job:
+    | Job
+    | undefined;
+  /** The input as canonical JSON with secret-looking and personal fields masked; empty when it cannot be shown. */
+  inputJson: string;
+  /** Why `input_json` is empty. */
+  inputProblem: string;
+  attempts: JobAttempt[];
+  steps: JobStep[];
+  waits: JobWait[];
+  /** Absent when nobody asked for it to end. */
+  cancel: JobCancel | undefined;
+  timeoutMs: bigint;
+  backoffMs: bigint[];
+  notBefore: Date | undefined;
+  expiresAt:
+    | Date
+    | undefined;
+  /** What caused the job, and what belongs together with it. */
+  causationId: string;
+  correlationId: string;
+  /** True when this was told from the archive, because the journal was pruned. */
+  archived: boolean;
+  entriesCount: number;
+}
+
+/** One attempt, of any generation. */
+export interface JobAttempt {
+  generation: number;
+  attempt: number;
+  worker: string;
+  startedAt:
+    | Date
+    | undefined;
+  /** Absent while it runs, and when its worker was lost. */
+  endedAt:
+    | Date
+    | undefined;
+  /** running, completed, skipped, failed, deferred, parked, cancelled or lost. */
+  outcome: string;
+  failure:
+    | FailureInfo
+    | undefined;
+  /** When the next attempt follows. */
+  nextAt:
+    | Date
+    | undefined;
+  /** Sequence of its JobStarted entry. */
+  fence: bigint;
+}
+
+/** One finished step. */
+export interface JobStep {
+  name: string;
+  generation: number;
+  attempt: number;
+  startedAt: Date | undefined;
+  finishedAt: Date | undefined;
+  durationMs: bigint;
+  serverId: string;
+  exitCode: number;
+  outputTail: string;
+  /** When it was taken back. */
+  undoneAt:
+    | Date
+    | undefined;
+  /** Why it could not be taken back. */
+  undoFailure: FailureInfo | undefined;
+}
+
+/** A time in which the job could not run: for a lease, a limit, a slot, a time or a person. */
+export interface JobWait {
+  /** queue, lease, limit, circuit, slot, turn, deferred, backoff or parked. */
+  kind: string;
+  /** The lease, the limit, or why. */
+  reason: string;
+  holderJobId: string;
+  since:
+    | Date
+    | undefined;
+  /** Absent while it lasts. */
+  until: Date | undefined;
+  durationMs: bigint;
+}
+
+/** How a job was asked to end, and what became of it. */
+export interface JobCancel {
+  actor: string;
+  reason: string;
+  requestedAt:
+    | Date
+    | undefined;
+  /** The worker has seen the request. */
+  acknowledgedAt: Date | undefined;
+  acknowledgedBy: string;
+  /** The worker did not stop in time. */
+  escalatedAt: Date | undefined;
+  escalation: string;
+  endedAt: Date | undefined;
+}
+
+export interface WatchJobsRequest {
+  /** Only entries after this sequence; 0 from the beginning of what is kept. */
+  afterSequence: bigint;
+  /** From now on; `after_sequence` must be 0. */
+  fromNow: boolean;
+  family: string;
+  name: string;
+  siteId: string;
+  /**
+   * Names of journal entries like `JobFailed`, or JobProcessing (JobStarted), JobProcessed (JobCompleted) and
+   * JobExceptionOccurred (JobAttemptFailed). Empty for all.
+   */
+  types: string[];
+  /** End the stream when the past is told, instead of following. */
+  stopAtEnd: boolean;
+}
+
+export interface WatchJobsResponse {
+  /** Position in the journal of all jobs; give it back as `after_sequence` to go on from here. */
+  sequence: bigint;
+  time: Date | undefined;
+  jobId: string;
+  family: string;
+  name: string;
+  siteId: string;
+  serverId: string;
+  /** Name of the journal entry, like `JobStarted`. */
+  type: string;
+  /** JobProcessing, JobProcessed, JobFailed or JobExceptionOccurred; empty for other entries. */
+  queueEvent: string;
+  /** The entry as canonical JSON; sealed fields are left out. */
+  dataJson: string;
+}
+
+/** What to do something with: exactly one of ids, filter and all. */
+export interface FailedJobs {
+  /** At most 10,000. */
+  jobIds: string[];
+  filter: FailedJobsFilter | undefined;
+  all: boolean;
+}
+
+/** Failed jobs of the tenant that match everything that is not empty; at least one field must not be. */
+export interface FailedJobsFilter {
+  family: string;
+  name: string;
+  queue: string;
+  siteId: string;
+  serverId: string;
+  tag: string;
+  failureCode: string;
+  chainId: string;
+  batchId: string;
+  failedAfter: Date | undefined;
+  failedBefore: Date | undefined;
+}
+
+export interface FailedJobResult {
+  jobId: string;
+  outcome: FailedJobOutcome;
+  /** Of the wish in the event log, 0 without one. */
+  position: bigint;
+}
+
+/** After each batch of jobs, and at least once. */
+export interface FailedJobsProgress {
+  /** Of this batch. */
+  results: FailedJobResult[];
+  /** Jobs looked at so far, and how many of them were asked for. */
+  done: bigint;
+  requested: bigint;
+  /** How many jobs matched when the call began. */
+  total: bigint;
+}
+
+export interface RetryJobsRequest {
+  jobs: FailedJobs | undefined;
+  reason: string;
+}
+
+export interface RetryJobsResponse {
+  progress: FailedJobsProgress | undefined;
+}
+
+export interface ForgetJobsRequest {
+  jobs: FailedJobs | undefined;
+  reason: string;
+}
+
+export interface ForgetJobsResponse {
+  progress: FailedJobsProgress | undefined;
+}
+
+export interface FlushFailedJobsRequest {
+  /** Only jobs that failed at least this long ago; 0 for all. */
+  olderThanSeconds: bigint;
+  reason: string;
+}
+
+export interface FlushFailedJobsResponse {
+  progress: FailedJobsProgress | undefined;
+}
+
+export interface ResumeJobRequest {
+  jobId: string;
+  reason: string;
+}
+
+export interface ResumeJobResponse {
+  position: bigint;
+}
+
 function createBaseJob(): Job {
   return {
     jobId: "",
@@ -261,6 +587,11 @@ function createBaseJob(): Job {
     endedAt: undefined,
     dueAt: undefined,
     tags: [],
+    chainId: "",
+    batchId: "",
+    scheduleId: "",
+    generation: 0,
+    forgotten: false,
   };
 }
 
@@ -330,6 +661,21 @@ export const Job: MessageFns<Job, "chom.jobs.v1.Job"> = {
     }
     for (const v of message.tags) {
       writer.uint32(170).string(v!);
+    }
+    if (message.chainId !== "") {
+      writer.uint32(178).string(message.chainId);
+    }
+    if (message.batchId !== "") {
+      writer.uint32(186).string(message.batchId);
+    }
+    if (message.scheduleId !== "") {
+      writer.uint32(194).string(message.scheduleId);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(200).int32(message.generation);
+    }
+    if (message.forgotten !== false) {
+      writer.uint32(208).bool(message.forgotten);
     }
     return writer;
   },
@@ -515,6 +861,46 @@ export const Job: MessageFns<Job, "chom.jobs.v1.Job"> = {
             message.tags.push(reader.string());
             continue;
           }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.chainId = reader.string();
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.batchId = reader.string();
+            continue;
+          }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.scheduleId = reader.string();
+            continue;
+          }
+          case 25: {
+            if (tag !== 200) {
+              break;
+            }
+
+            message.generation = reader.int32();
+            continue;
+          }
+          case 26: {
+            if (tag !== 208) {
+              break;
+            }
+
+            message.forgotten = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -584,6 +970,23 @@ export const Job: MessageFns<Job, "chom.jobs.v1.Job"> = {
       tags: globalThis.Array.isArray(object?.tags)
         ? object.tags.map((e: any) => globalThis.String(e))
         : [],
+      chainId: isSet(object.chainId)
+        ? globalThis.String(object.chainId)
+        : isSet(object.chain_id)
+        ? globalThis.String(object.chain_id)
+        : "",
+      batchId: isSet(object.batchId)
+        ? globalThis.String(object.batchId)
+        : isSet(object.batch_id)
+        ? globalThis.String(object.batch_id)
+        : "",
+      scheduleId: isSet(object.scheduleId)
+        ? globalThis.String(object.scheduleId)
+        : isSet(object.schedule_id)
+        ? globalThis.String(object.schedule_id)
+        : "",
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      forgotten: isSet(object.forgotten) ? globalThis.Boolean(object.forgotten) : false,
     };
   },
 
@@ -652,6 +1055,21 @@ export const Job: MessageFns<Job, "chom.jobs.v1.Job"> = {
     if (message.tags?.length) {
       obj.tags = message.tags;
     }
+    if (message.chainId !== "") {
+      obj.chainId = message.chainId;
+    }
+    if (message.batchId !== "") {
+      obj.batchId = message.batchId;
+    }
+    if (message.scheduleId !== "") {
+      obj.scheduleId = message.scheduleId;
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.forgotten !== false) {
+      obj.forgotten = message.forgotten;
+    }
     return obj;
   },
 
@@ -683,6 +1101,11 @@ export const Job: MessageFns<Job, "chom.jobs.v1.Job"> = {
     message.endedAt = object.endedAt ?? undefined;
     message.dueAt = object.dueAt ?? undefined;
     message.tags = object.tags?.map((e) => e) || [];
+    message.chainId = object.chainId ?? "";
+    message.batchId = object.batchId ?? "";
+    message.scheduleId = object.scheduleId ?? "";
+    message.generation = object.generation ?? 0;
+    message.forgotten = object.forgotten ?? false;
     return message;
   },
 };
@@ -869,6 +1292,15 @@ function createBaseListJobsRequest(): ListJobsRequest {
     pageSize: 0,
     pageToken: "",
     minPosition: 0n,
+    endedAfter: undefined,
+    endedBefore: undefined,
+    failureCode: "",
+    chainId: "",
+    batchId: "",
+    scheduleId: "",
+    idPrefix: "",
+    includeForgotten: false,
+    queue: "",
   };
 }
 
@@ -915,6 +1347,33 @@ export const ListJobsRequest: MessageFns<ListJobsRequest, "chom.jobs.v1.ListJobs
         throw new globalThis.Error("value provided for field message.minPosition of type int64 too large");
       }
       writer.uint32(88).int64(message.minPosition);
+    }
+    if (message.endedAfter !== undefined) {
+      Timestamp.encode(toTimestamp(message.endedAfter), writer.uint32(98).fork()).join();
+    }
+    if (message.endedBefore !== undefined) {
+      Timestamp.encode(toTimestamp(message.endedBefore), writer.uint32(106).fork()).join();
+    }
+    if (message.failureCode !== "") {
+      writer.uint32(114).string(message.failureCode);
+    }
+    if (message.chainId !== "") {
+      writer.uint32(122).string(message.chainId);
+    }
+    if (message.batchId !== "") {
+      writer.uint32(130).string(message.batchId);
+    }
+    if (message.scheduleId !== "") {
+      writer.uint32(138).string(message.scheduleId);
+    }
+    if (message.idPrefix !== "") {
+      writer.uint32(146).string(message.idPrefix);
+    }
+    if (message.includeForgotten !== false) {
+      writer.uint32(152).bool(message.includeForgotten);
+    }
+    if (message.queue !== "") {
+      writer.uint32(162).string(message.queue);
     }
     return writer;
   },
@@ -1030,6 +1489,78 @@ export const ListJobsRequest: MessageFns<ListJobsRequest, "chom.jobs.v1.ListJobs
             message.minPosition = reader.int64() as bigint;
             continue;
           }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.endedAfter = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.endedBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.failureCode = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.chainId = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.batchId = reader.string();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.scheduleId = reader.string();
+            continue;
+          }
+          case 18: {
+            if (tag !== 146) {
+              break;
+            }
+
+            message.idPrefix = reader.string();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.includeForgotten = reader.bool();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.queue = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1083,6 +1614,47 @@ export const ListJobsRequest: MessageFns<ListJobsRequest, "chom.jobs.v1.ListJobs
         : isSet(object.min_position)
         ? BigInt(object.min_position)
         : 0n,
+      endedAfter: isSet(object.endedAfter)
+        ? fromJsonTimestamp(object.endedAfter)
+        : isSet(object.ended_after)
+        ? fromJsonTimestamp(object.ended_after)
+        : undefined,
+      endedBefore: isSet(object.endedBefore)
+        ? fromJsonTimestamp(object.endedBefore)
+        : isSet(object.ended_before)
+        ? fromJsonTimestamp(object.ended_before)
+        : undefined,
+      failureCode: isSet(object.failureCode)
+        ? globalThis.String(object.failureCode)
+        : isSet(object.failure_code)
+        ? globalThis.String(object.failure_code)
+        : "",
+      chainId: isSet(object.chainId)
+        ? globalThis.String(object.chainId)
+        : isSet(object.chain_id)
+        ? globalThis.String(object.chain_id)
+        : "",
+      batchId: isSet(object.batchId)
+        ? globalThis.String(object.batchId)
+        : isSet(object.batch_id)
+        ? globalThis.String(object.batch_id)
+        : "",
+      scheduleId: isSet(object.scheduleId)
+        ? globalThis.String(object.scheduleId)
+        : isSet(object.schedule_id)
+        ? globalThis.String(object.schedule_id)
+        : "",
+      idPrefix: isSet(object.idPrefix)
+        ? globalThis.String(object.idPrefix)
+        : isSet(object.id_prefix)
+        ? globalThis.String(object.id_prefix)
+        : "",
+      includeForgotten: isSet(object.includeForgotten)
+        ? globalThis.Boolean(object.includeForgotten)
+        : isSet(object.include_forgotten)
+        ? globalThis.Boolean(object.include_forgotten)
+        : false,
+      queue: isSet(object.queue) ? globalThis.String(object.queue) : "",
     };
   },
 
@@ -1121,6 +1693,33 @@ export const ListJobsRequest: MessageFns<ListJobsRequest, "chom.jobs.v1.ListJobs
     if (message.minPosition !== 0n) {
       obj.minPosition = message.minPosition.toString();
     }
+    if (message.endedAfter !== undefined) {
+      obj.endedAfter = message.endedAfter.toISOString();
+    }
+    if (message.endedBefore !== undefined) {
+      obj.endedBefore = message.endedBefore.toISOString();
+    }
+    if (message.failureCode !== "") {
+      obj.failureCode = message.failureCode;
+    }
+    if (message.chainId !== "") {
+      obj.chainId = message.chainId;
+    }
+    if (message.batchId !== "") {
+      obj.batchId = message.batchId;
+    }
+    if (message.scheduleId !== "") {
+      obj.scheduleId = message.scheduleId;
+    }
+    if (message.idPrefix !== "") {
+      obj.idPrefix = message.idPrefix;
+    }
+    if (message.includeForgotten !== false) {
+      obj.includeForgotten = message.includeForgotten;
+    }
+    if (message.queue !== "") {
+      obj.queue = message.queue;
+    }
     return obj;
   },
 
@@ -1142,6 +1741,15 @@ export const ListJobsRequest: MessageFns<ListJobsRequest, "chom.jobs.v1.ListJobs
     message.minPosition = (object.minPosition !== undefined && object.minPosition !== null)
       ? BigInt(object.minPosition)
       : 0n;
+    message.endedAfter = object.endedAfter ?? undefined;
+    message.endedBefore = object.endedBefore ?? undefined;
+    message.failureCode = object.failureCode ?? "";
+    message.chainId = object.chainId ?? "";
+    message.batchId = object.batchId ?? "";
+    message.scheduleId = object.scheduleId ?? "";
+    message.idPrefix = object.idPrefix ?? "";
+    message.includeForgotten = object.includeForgotten ?? false;
+    message.queue = object.queue ?? "";
     return message;
   },
 };
@@ -1642,7 +2250,3069 @@ export const CancelJobResponse: MessageFns<CancelJobResponse, "chom.jobs.v1.Canc
   },
 };
 
-/** JobsService shows and stops the jobs of every family. */
+function createBaseGetJobDetailRequest(): GetJobDetailRequest {
+  return { jobId: "", minPosition: 0n };
+}
+
+export const GetJobDetailRequest: MessageFns<GetJobDetailRequest, "chom.jobs.v1.GetJobDetailRequest"> = {
+  $type: "chom.jobs.v1.GetJobDetailRequest" as const,
+
+  encode(message: GetJobDetailRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.minPosition !== 0n) {
+      if (BigInt.asIntN(64, message.minPosition) !== message.minPosition) {
+        throw new globalThis.Error("value provided for field message.minPosition of type int64 too large");
+      }
+      writer.uint32(16).int64(message.minPosition);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetJobDetailRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetJobDetailRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.minPosition = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetJobDetailRequest {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      minPosition: isSet(object.minPosition)
+        ? BigInt(object.minPosition)
+        : isSet(object.min_position)
+        ? BigInt(object.min_position)
+        : 0n,
+    };
+  },
+
+  toJSON(message: GetJobDetailRequest): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.minPosition !== 0n) {
+      obj.minPosition = message.minPosition.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetJobDetailRequest>): GetJobDetailRequest {
+    return GetJobDetailRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetJobDetailRequest>): GetJobDetailRequest {
+    const message = createBaseGetJobDetailRequest();
+    message.jobId = object.jobId ?? "";
+    message.minPosition = (object.minPosition !== undefined && object.minPosition !== null)
+      ? BigInt(object.minPosition)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseGetJobDetailResponse(): GetJobDetailResponse {
+  return {
+    job: undefined,
+    inputJson: "",
+    inputProblem: "",
+    attempts: [],
+    steps: [],
+    waits: [],
+    cancel: undefined,
+    timeoutMs: 0n,
+    backoffMs: [],
+    notBefore: undefined,
+    expiresAt: undefined,
+    causationId: "",
+    correlationId: "",
+    archived: false,
+    entriesCount: 0,
+  };
+}
+
+export const GetJobDetailResponse: MessageFns<GetJobDetailResponse, "chom.jobs.v1.GetJobDetailResponse"> = {
+  $type: "chom.jobs.v1.GetJobDetailResponse" as const,
+
+  encode(message: GetJobDetailResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.job !== undefined) {
+      Job.encode(message.job, writer.uint32(10).fork()).join();
+    }
+    if (message.inputJson !== "") {
+      writer.uint32(18).string(message.inputJson);
+    }
+    if (message.inputProblem !== "") {
+      writer.uint32(26).string(message.inputProblem);
+    }
+    for (const v of message.attempts) {
+      JobAttempt.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.steps) {
+      JobStep.encode(v!, writer.uint32(42).fork()).join();
+    }
+    for (const v of message.waits) {
+      JobWait.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.cancel !== undefined) {
+      JobCancel.encode(message.cancel, writer.uint32(58).fork()).join();
+    }
+    if (message.timeoutMs !== 0n) {
+      if (BigInt.asIntN(64, message.timeoutMs) !== message.timeoutMs) {
+        throw new globalThis.Error("value provided for field message.timeoutMs of type int64 too large");
+      }
+      writer.uint32(64).int64(message.timeoutMs);
+    }
+    if (message.backoffMs.length !== 0) {
+      writer.uint32(74).fork();
+      for (const v of message.backoffMs) {
+        if (BigInt.asIntN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field backoffMs of type int64 is too large");
+        }
+        writer.int64(v);
+      }
+      writer.join();
+    }
+    if (message.notBefore !== undefined) {
+      Timestamp.encode(toTimestamp(message.notBefore), writer.uint32(82).fork()).join();
+    }
+    if (message.expiresAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.expiresAt), writer.uint32(90).fork()).join();
+    }
+    if (message.causationId !== "") {
+      writer.uint32(98).string(message.causationId);
+    }
+    if (message.correlationId !== "") {
+      writer.uint32(106).string(message.correlationId);
+    }
+    if (message.archived !== false) {
+      writer.uint32(112).bool(message.archived);
+    }
+    if (message.entriesCount !== 0) {
+      writer.uint32(120).int32(message.entriesCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetJobDetailResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetJobDetailResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.job = Job.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.inputJson = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.inputProblem = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.attempts.push(JobAttempt.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.steps.push(JobStep.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.waits.push(JobWait.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.cancel = JobCancel.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.timeoutMs = reader.int64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag === 72) {
+              message.backoffMs.push(reader.int64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 74) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.backoffMs.push(reader.int64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.notBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.expiresAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.causationId = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.correlationId = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.archived = reader.bool();
+            continue;
+          }
+          case 15: {
+            if (tag !== 120) {
+              break;
+            }
+
+            message.entriesCount = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetJobDetailResponse {
+    return {
+      job: isSet(object.job) ? Job.fromJSON(object.job) : undefined,
+      inputJson: isSet(object.inputJson)
+        ? globalThis.String(object.inputJson)
+        : isSet(object.input_json)
+        ? globalThis.String(object.input_json)
+        : "",
+      inputProblem: isSet(object.inputProblem)
+        ? globalThis.String(object.inputProblem)
+        : isSet(object.input_problem)
+        ? globalThis.String(object.input_problem)
+        : "",
+      attempts: globalThis.Array.isArray(object?.attempts)
+        ? object.attempts.map((e: any) => JobAttempt.fromJSON(e))
+        : [],
+      steps: globalThis.Array.isArray(object?.steps) ? object.steps.map((e: any) => JobStep.fromJSON(e)) : [],
+      waits: globalThis.Array.isArray(object?.waits) ? object.waits.map((e: any) => JobWait.fromJSON(e)) : [],
+      cancel: isSet(object.cancel) ? JobCancel.fromJSON(object.cancel) : undefined,
+      timeoutMs: isSet(object.timeoutMs)
+        ? BigInt(object.timeoutMs)
+        : isSet(object.timeout_ms)
+        ? BigInt(object.timeout_ms)
+        : 0n,
+      backoffMs: globalThis.Array.isArray(object?.backoffMs)
+        ? object.backoffMs.map((e: any) => BigInt(e))
+        : globalThis.Array.isArray(object?.backoff_ms)
+        ? object.backoff_ms.map((e: any) => BigInt(e))
+        : [],
+      notBefore: isSet(object.notBefore)
+        ? fromJsonTimestamp(object.notBefore)
+        : isSet(object.not_before)
+        ? fromJsonTimestamp(object.not_before)
+        : undefined,
+      expiresAt: isSet(object.expiresAt)
+        ? fromJsonTimestamp(object.expiresAt)
+        : isSet(object.expires_at)
+        ? fromJsonTimestamp(object.expires_at)
+        : undefined,
+      causationId: isSet(object.causationId)
+        ? globalThis.String(object.causationId)
+        : isSet(object.causation_id)
+        ? globalThis.String(object.causation_id)
+        : "",
+      correlationId: isSet(object.correlationId)
+        ? globalThis.String(object.correlationId)
+        : isSet(object.correlation_id)
+        ? globalThis.String(object.correlation_id)
+        : "",
+      archived: isSet(object.archived) ? globalThis.Boolean(object.archived) : false,
+      entriesCount: isSet(object.entriesCount)
+        ? globalThis.Number(object.entriesCount)
+        : isSet(object.entries_count)
+        ? globalThis.Number(object.entries_count)
+        : 0,
+    };
+  },
+
+  toJSON(message: GetJobDetailResponse): unknown {
+    const obj: any = {};
+    if (message.job !== undefined) {
+      obj.job = Job.toJSON(message.job);
+    }
+    if (message.inputJson !== "") {
+      obj.inputJson = message.inputJson;
+    }
+    if (message.inputProblem !== "") {
+      obj.inputProblem = message.inputProblem;
+    }
+    if (message.attempts?.length) {
+      obj.attempts = message.attempts.map((e) => JobAttempt.toJSON(e));
+    }
+    if (message.steps?.length) {
+      obj.steps = message.steps.map((e) => JobStep.toJSON(e));
+    }
+    if (message.waits?.length) {
+      obj.waits = message.waits.map((e) => JobWait.toJSON(e));
+    }
+    if (message.cancel !== undefined) {
+      obj.cancel = JobCancel.toJSON(message.cancel);
+    }
+    if (message.timeoutMs !== 0n) {
+      obj.timeoutMs = message.timeoutMs.toString();
+    }
+    if (message.backoffMs?.length) {
+      obj.backoffMs = message.backoffMs.map((e) => e.toString());
+    }
+    if (message.notBefore !== undefined) {
+      obj.notBefore = message.notBefore.toISOString();
+    }
+    if (message.expiresAt !== undefined) {
+      obj.expiresAt = message.expiresAt.toISOString();
+    }
+    if (message.causationId !== "") {
+      obj.causationId = message.causationId;
+    }
+    if (message.correlationId !== "") {
+      obj.correlationId = message.correlationId;
+    }
+    if (message.archived !== false) {
+      obj.archived = message.archived;
+    }
+    if (message.entriesCount !== 0) {
+      obj.entriesCount = Math.round(message.entriesCount);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetJobDetailResponse>): GetJobDetailResponse {
+    return GetJobDetailResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetJobDetailResponse>): GetJobDetailResponse {
+    const message = createBaseGetJobDetailResponse();
+    message.job = (object.job !== undefined && object.job !== null) ? Job.fromPartial(object.job) : undefined;
+    message.inputJson = object.inputJson ?? "";
+    message.inputProblem = object.inputProblem ?? "";
+    message.attempts = object.attempts?.map((e) => JobAttempt.fromPartial(e)) || [];
+    message.steps = object.steps?.map((e) => JobStep.fromPartial(e)) || [];
+    message.waits = object.waits?.map((e) => JobWait.fromPartial(e)) || [];
+    message.cancel = (object.cancel !== undefined && object.cancel !== null)
+      ? JobCancel.fromPartial(object.cancel)
+      : undefined;
+    message.timeoutMs = (object.timeoutMs !== undefined && object.timeoutMs !== null) ? BigInt(object.timeoutMs) : 0n;
+    message.backoffMs = object.backoffMs?.map((e) => BigInt(e)) || [];
+    message.notBefore = object.notBefore ?? undefined;
+    message.expiresAt = object.expiresAt ?? undefined;
+    message.causationId = object.causationId ?? "";
+    message.correlationId = object.correlationId ?? "";
+    message.archived = object.archived ?? false;
+    message.entriesCount = object.entriesCount ?? 0;
+    return message;
+  },
+};
+
+function createBaseJobAttempt(): JobAttempt {
+  return {
+    generation: 0,
+    attempt: 0,
+    worker: "",
+    startedAt: undefined,
+    endedAt: undefined,
+    outcome: "",
+    failure: undefined,
+    nextAt: undefined,
+    fence: 0n,
+  };
+}
+
+export const JobAttempt: MessageFns<JobAttempt, "chom.jobs.v1.JobAttempt"> = {
+  $type: "chom.jobs.v1.JobAttempt" as const,
+
+  encode(message: JobAttempt, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.generation !== 0) {
+      writer.uint32(8).int32(message.generation);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(16).int32(message.attempt);
+    }
+    if (message.worker !== "") {
+      writer.uint32(26).string(message.worker);
+    }
+    if (message.startedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.startedAt), writer.uint32(34).fork()).join();
+    }
+    if (message.endedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.endedAt), writer.uint32(42).fork()).join();
+    }
+    if (message.outcome !== "") {
+      writer.uint32(50).string(message.outcome);
+    }
+    if (message.failure !== undefined) {
+      FailureInfo.encode(message.failure, writer.uint32(58).fork()).join();
+    }
+    if (message.nextAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.nextAt), writer.uint32(66).fork()).join();
+    }
+    if (message.fence !== 0n) {
+      if (BigInt.asIntN(64, message.fence) !== message.fence) {
+        throw new globalThis.Error("value provided for field message.fence of type int64 too large");
+      }
+      writer.uint32(72).int64(message.fence);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobAttempt {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobAttempt();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.generation = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.startedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.endedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.outcome = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.failure = FailureInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.nextAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.fence = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobAttempt {
+    return {
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      attempt: isSet(object.attempt) ? globalThis.Number(object.attempt) : 0,
+      worker: isSet(object.worker) ? globalThis.String(object.worker) : "",
+      startedAt: isSet(object.startedAt)
+        ? fromJsonTimestamp(object.startedAt)
+        : isSet(object.started_at)
+        ? fromJsonTimestamp(object.started_at)
+        : undefined,
+      endedAt: isSet(object.endedAt)
+        ? fromJsonTimestamp(object.endedAt)
+        : isSet(object.ended_at)
+        ? fromJsonTimestamp(object.ended_at)
+        : undefined,
+      outcome: isSet(object.outcome) ? globalThis.String(object.outcome) : "",
+      failure: isSet(object.failure) ? FailureInfo.fromJSON(object.failure) : undefined,
+      nextAt: isSet(object.nextAt)
+        ? fromJsonTimestamp(object.nextAt)
+        : isSet(object.next_at)
+        ? fromJsonTimestamp(object.next_at)
+        : undefined,
+      fence: isSet(object.fence) ? BigInt(object.fence) : 0n,
+    };
+  },
+
+  toJSON(message: JobAttempt): unknown {
+    const obj: any = {};
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.attempt !== 0) {
+      obj.attempt = Math.round(message.attempt);
+    }
+    if (message.worker !== "") {
+      obj.worker = message.worker;
+    }
+    if (message.startedAt !== undefined) {
+      obj.startedAt = message.startedAt.toISOString();
+    }
+    if (message.endedAt !== undefined) {
+      obj.endedAt = message.endedAt.toISOString();
+    }
+    if (message.outcome !== "") {
+      obj.outcome = message.outcome;
+    }
+    if (message.failure !== undefined) {
+      obj.failure = FailureInfo.toJSON(message.failure);
+    }
+    if (message.nextAt !== undefined) {
+      obj.nextAt = message.nextAt.toISOString();
+    }
+    if (message.fence !== 0n) {
+      obj.fence = message.fence.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobAttempt>): JobAttempt {
+    return JobAttempt.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobAttempt>): JobAttempt {
+    const message = createBaseJobAttempt();
+    message.generation = object.generation ?? 0;
+    message.attempt = object.attempt ?? 0;
+    message.worker = object.worker ?? "";
+    message.startedAt = object.startedAt ?? undefined;
+    message.endedAt = object.endedAt ?? undefined;
+    message.outcome = object.outcome ?? "";
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? FailureInfo.fromPartial(object.failure)
+      : undefined;
+    message.nextAt = object.nextAt ?? undefined;
+    message.fence = (object.fence !== undefined && object.fence !== null) ? BigInt(object.fence) : 0n;
+    return message;
+  },
+};
+
+function createBaseJobStep(): JobStep {
+  return {
+    name: "",
+    generation: 0,
+    attempt: 0,
+    startedAt: undefined,
+    finishedAt: undefined,
+    durationMs: 0n,
+    serverId: "",
+    exitCode: 0,
+    outputTail: "",
+    undoneAt: undefined,
+    undoFailure: undefined,
+  };
+}
+
+export const JobStep: MessageFns<JobStep, "chom.jobs.v1.JobStep"> = {
+  $type: "chom.jobs.v1.JobStep" as const,
+
+  encode(message: JobStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.generation !== 0) {
+      writer.uint32(16).int32(message.generation);
+    }
+    if (message.attempt !== 0) {
+      writer.uint32(24).int32(message.attempt);
+    }
+    if (message.startedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.startedAt), writer.uint32(34).fork()).join();
+    }
+    if (message.finishedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.finishedAt), writer.uint32(42).fork()).join();
+    }
+    if (message.durationMs !== 0n) {
+      if (BigInt.asIntN(64, message.durationMs) !== message.durationMs) {
+        throw new globalThis.Error("value provided for field message.durationMs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.durationMs);
+    }
+    if (message.serverId !== "") {
+      writer.uint32(58).string(message.serverId);
+    }
+    if (message.exitCode !== 0) {
+      writer.uint32(64).int32(message.exitCode);
+    }
+    if (message.outputTail !== "") {
+      writer.uint32(74).string(message.outputTail);
+    }
+    if (message.undoneAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.undoneAt), writer.uint32(82).fork()).join();
+    }
+    if (message.undoFailure !== undefined) {
+      FailureInfo.encode(message.undoFailure, writer.uint32(90).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.generation = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.attempt = reader.int32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.startedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.finishedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.durationMs = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.serverId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.exitCode = reader.int32();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.outputTail = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.undoneAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.undoFailure = FailureInfo.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobStep {
+    return {
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      generation: isSet(object.generation) ? globalThis.Number(object.generation) : 0,
+      attempt: isSet(object.attempt) ? globalThis.Number(object.attempt) : 0,
+      startedAt: isSet(object.startedAt)
+        ? fromJsonTimestamp(object.startedAt)
+        : isSet(object.started_at)
+        ? fromJsonTimestamp(object.started_at)
+        : undefined,
+      finishedAt: isSet(object.finishedAt)
+        ? fromJsonTimestamp(object.finishedAt)
+        : isSet(object.finished_at)
+        ? fromJsonTimestamp(object.finished_at)
+        : undefined,
+      durationMs: isSet(object.durationMs)
+        ? BigInt(object.durationMs)
+        : isSet(object.duration_ms)
+        ? BigInt(object.duration_ms)
+        : 0n,
+      serverId: isSet(object.serverId)
+        ? globalThis.String(object.serverId)
+        : isSet(object.server_id)
+        ? globalThis.String(object.server_id)
+        : "",
+      exitCode: isSet(object.exitCode)
+        ? globalThis.Number(object.exitCode)
+        : isSet(object.exit_code)
+        ? globalThis.Number(object.exit_code)
+        : 0,
+      outputTail: isSet(object.outputTail)
+        ? globalThis.String(object.outputTail)
+        : isSet(object.output_tail)
+        ? globalThis.String(object.output_tail)
+        : "",
+      undoneAt: isSet(object.undoneAt)
+        ? fromJsonTimestamp(object.undoneAt)
+        : isSet(object.undone_at)
+        ? fromJsonTimestamp(object.undone_at)
+        : undefined,
+      undoFailure: isSet(object.undoFailure)
+        ? FailureInfo.fromJSON(object.undoFailure)
+        : isSet(object.undo_failure)
+        ? FailureInfo.fromJSON(object.undo_failure)
+        : undefined,
+    };
+  },
+
+  toJSON(message: JobStep): unknown {
+    const obj: any = {};
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.generation !== 0) {
+      obj.generation = Math.round(message.generation);
+    }
+    if (message.attempt !== 0) {
+      obj.attempt = Math.round(message.attempt);
+    }
+    if (message.startedAt !== undefined) {
+      obj.startedAt = message.startedAt.toISOString();
+    }
+    if (message.finishedAt !== undefined) {
+      obj.finishedAt = message.finishedAt.toISOString();
+    }
+    if (message.durationMs !== 0n) {
+      obj.durationMs = message.durationMs.toString();
+    }
+    if (message.serverId !== "") {
+      obj.serverId = message.serverId;
+    }
+    if (message.exitCode !== 0) {
+      obj.exitCode = Math.round(message.exitCode);
+    }
+    if (message.outputTail !== "") {
+      obj.outputTail = message.outputTail;
+    }
+    if (message.undoneAt !== undefined) {
+      obj.undoneAt = message.undoneAt.toISOString();
+    }
+    if (message.undoFailure !== undefined) {
+      obj.undoFailure = FailureInfo.toJSON(message.undoFailure);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobStep>): JobStep {
+    return JobStep.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobStep>): JobStep {
+    const message = createBaseJobStep();
+    message.name = object.name ?? "";
+    message.generation = object.generation ?? 0;
+    message.attempt = object.attempt ?? 0;
+    message.startedAt = object.startedAt ?? undefined;
+    message.finishedAt = object.finishedAt ?? undefined;
+    message.durationMs = (object.durationMs !== undefined && object.durationMs !== null)
+      ? BigInt(object.durationMs)
+      : 0n;
+    message.serverId = object.serverId ?? "";
+    message.exitCode = object.exitCode ?? 0;
+    message.outputTail = object.outputTail ?? "";
+    message.undoneAt = object.undoneAt ?? undefined;
+    message.undoFailure = (object.undoFailure !== undefined && object.undoFailure !== null)
+      ? FailureInfo.fromPartial(object.undoFailure)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseJobWait(): JobWait {
+  return { kind: "", reason: "", holderJobId: "", since: undefined, until: undefined, durationMs: 0n };
+}
+
+export const JobWait: MessageFns<JobWait, "chom.jobs.v1.JobWait"> = {
+  $type: "chom.jobs.v1.JobWait" as const,
+
+  encode(message: JobWait, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.kind !== "") {
+      writer.uint32(10).string(message.kind);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.holderJobId !== "") {
+      writer.uint32(26).string(message.holderJobId);
+    }
+    if (message.since !== undefined) {
+      Timestamp.encode(toTimestamp(message.since), writer.uint32(34).fork()).join();
+    }
+    if (message.until !== undefined) {
+      Timestamp.encode(toTimestamp(message.until), writer.uint32(42).fork()).join();
+    }
+    if (message.durationMs !== 0n) {
+      if (BigInt.asIntN(64, message.durationMs) !== message.durationMs) {
+        throw new globalThis.Error("value provided for field message.durationMs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.durationMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobWait {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobWait();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.kind = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.holderJobId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.since = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.until = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.durationMs = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobWait {
+    return {
+      kind: isSet(object.kind) ? globalThis.String(object.kind) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      holderJobId: isSet(object.holderJobId)
+        ? globalThis.String(object.holderJobId)
+        : isSet(object.holder_job_id)
+        ? globalThis.String(object.holder_job_id)
+        : "",
+      since: isSet(object.since) ? fromJsonTimestamp(object.since) : undefined,
+      until: isSet(object.until) ? fromJsonTimestamp(object.until) : undefined,
+      durationMs: isSet(object.durationMs)
+        ? BigInt(object.durationMs)
+        : isSet(object.duration_ms)
+        ? BigInt(object.duration_ms)
+        : 0n,
+    };
+  },
+
+  toJSON(message: JobWait): unknown {
+    const obj: any = {};
+    if (message.kind !== "") {
+      obj.kind = message.kind;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.holderJobId !== "") {
+      obj.holderJobId = message.holderJobId;
+    }
+    if (message.since !== undefined) {
+      obj.since = message.since.toISOString();
+    }
+    if (message.until !== undefined) {
+      obj.until = message.until.toISOString();
+    }
+    if (message.durationMs !== 0n) {
+      obj.durationMs = message.durationMs.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobWait>): JobWait {
+    return JobWait.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobWait>): JobWait {
+    const message = createBaseJobWait();
+    message.kind = object.kind ?? "";
+    message.reason = object.reason ?? "";
+    message.holderJobId = object.holderJobId ?? "";
+    message.since = object.since ?? undefined;
+    message.until = object.until ?? undefined;
+    message.durationMs = (object.durationMs !== undefined && object.durationMs !== null)
+      ? BigInt(object.durationMs)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseJobCancel(): JobCancel {
+  return {
+    actor: "",
+    reason: "",
+    requestedAt: undefined,
+    acknowledgedAt: undefined,
+    acknowledgedBy: "",
+    escalatedAt: undefined,
+    escalation: "",
+    endedAt: undefined,
+  };
+}
+
+export const JobCancel: MessageFns<JobCancel, "chom.jobs.v1.JobCancel"> = {
+  $type: "chom.jobs.v1.JobCancel" as const,
+
+  encode(message: JobCancel, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.actor !== "") {
+      writer.uint32(10).string(message.actor);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    if (message.requestedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.requestedAt), writer.uint32(26).fork()).join();
+    }
+    if (message.acknowledgedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.acknowledgedAt), writer.uint32(34).fork()).join();
+    }
+    if (message.acknowledgedBy !== "") {
+      writer.uint32(42).string(message.acknowledgedBy);
+    }
+    if (message.escalatedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.escalatedAt), writer.uint32(50).fork()).join();
+    }
+    if (message.escalation !== "") {
+      writer.uint32(58).string(message.escalation);
+    }
+    if (message.endedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.endedAt), writer.uint32(66).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobCancel {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobCancel();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.actor = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.requestedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.acknowledgedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.acknowledgedBy = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.escalatedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.escalation = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.endedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobCancel {
+    return {
+      actor: isSet(object.actor) ? globalThis.String(object.actor) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      requestedAt: isSet(object.requestedAt)
+        ? fromJsonTimestamp(object.requestedAt)
+        : isSet(object.requested_at)
+        ? fromJsonTimestamp(object.requested_at)
+        : undefined,
+      acknowledgedAt: isSet(object.acknowledgedAt)
+        ? fromJsonTimestamp(object.acknowledgedAt)
+        : isSet(object.acknowledged_at)
+        ? fromJsonTimestamp(object.acknowledged_at)
+        : undefined,
+      acknowledgedBy: isSet(object.acknowledgedBy)
+        ? globalThis.String(object.acknowledgedBy)
+        : isSet(object.acknowledged_by)
+        ? globalThis.String(object.acknowledged_by)
+        : "",
+      escalatedAt: isSet(object.escalatedAt)
+        ? fromJsonTimestamp(object.escalatedAt)
+        : isSet(object.escalated_at)
+        ? fromJsonTimestamp(object.escalated_at)
+        : undefined,
+      escalation: isSet(object.escalation) ? globalThis.String(object.escalation) : "",
+      endedAt: isSet(object.endedAt)
+        ? fromJsonTimestamp(object.endedAt)
+        : isSet(object.ended_at)
+        ? fromJsonTimestamp(object.ended_at)
+        : undefined,
+    };
+  },
+
+  toJSON(message: JobCancel): unknown {
+    const obj: any = {};
+    if (message.actor !== "") {
+      obj.actor = message.actor;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.requestedAt !== undefined) {
+      obj.requestedAt = message.requestedAt.toISOString();
+    }
+    if (message.acknowledgedAt !== undefined) {
+      obj.acknowledgedAt = message.acknowledgedAt.toISOString();
+    }
+    if (message.acknowledgedBy !== "") {
+      obj.acknowledgedBy = message.acknowledgedBy;
+    }
+    if (message.escalatedAt !== undefined) {
+      obj.escalatedAt = message.escalatedAt.toISOString();
+    }
+    if (message.escalation !== "") {
+      obj.escalation = message.escalation;
+    }
+    if (message.endedAt !== undefined) {
+      obj.endedAt = message.endedAt.toISOString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobCancel>): JobCancel {
+    return JobCancel.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobCancel>): JobCancel {
+    const message = createBaseJobCancel();
+    message.actor = object.actor ?? "";
+    message.reason = object.reason ?? "";
+    message.requestedAt = object.requestedAt ?? undefined;
+    message.acknowledgedAt = object.acknowledgedAt ?? undefined;
+    message.acknowledgedBy = object.acknowledgedBy ?? "";
+    message.escalatedAt = object.escalatedAt ?? undefined;
+    message.escalation = object.escalation ?? "";
+    message.endedAt = object.endedAt ?? undefined;
+    return message;
+  },
+};
+
+function createBaseWatchJobsRequest(): WatchJobsRequest {
+  return { afterSequence: 0n, fromNow: false, family: "", name: "", siteId: "", types: [], stopAtEnd: false };
+}
+
+export const WatchJobsRequest: MessageFns<WatchJobsRequest, "chom.jobs.v1.WatchJobsRequest"> = {
+  $type: "chom.jobs.v1.WatchJobsRequest" as const,
+
+  encode(message: WatchJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.afterSequence !== 0n) {
+      if (BigInt.asIntN(64, message.afterSequence) !== message.afterSequence) {
+        throw new globalThis.Error("value provided for field message.afterSequence of type int64 too large");
+      }
+      writer.uint32(8).int64(message.afterSequence);
+    }
+    if (message.fromNow !== false) {
+      writer.uint32(16).bool(message.fromNow);
+    }
+    if (message.family !== "") {
+      writer.uint32(26).string(message.family);
+    }
+    if (message.name !== "") {
+      writer.uint32(34).string(message.name);
+    }
+    if (message.siteId !== "") {
+      writer.uint32(42).string(message.siteId);
+    }
+    for (const v of message.types) {
+      writer.uint32(50).string(v!);
+    }
+    if (message.stopAtEnd !== false) {
+      writer.uint32(56).bool(message.stopAtEnd);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.afterSequence = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.fromNow = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.family = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.siteId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.types.push(reader.string());
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.stopAtEnd = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchJobsRequest {
+    return {
+      afterSequence: isSet(object.afterSequence)
+        ? BigInt(object.afterSequence)
+        : isSet(object.after_sequence)
+        ? BigInt(object.after_sequence)
+        : 0n,
+      fromNow: isSet(object.fromNow)
+        ? globalThis.Boolean(object.fromNow)
+        : isSet(object.from_now)
+        ? globalThis.Boolean(object.from_now)
+        : false,
+      family: isSet(object.family) ? globalThis.String(object.family) : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      siteId: isSet(object.siteId)
+        ? globalThis.String(object.siteId)
+        : isSet(object.site_id)
+        ? globalThis.String(object.site_id)
+        : "",
+      types: globalThis.Array.isArray(object?.types) ? object.types.map((e: any) => globalThis.String(e)) : [],
+      stopAtEnd: isSet(object.stopAtEnd)
+        ? globalThis.Boolean(object.stopAtEnd)
+        : isSet(object.stop_at_end)
+        ? globalThis.Boolean(object.stop_at_end)
+        : false,
+    };
+  },
+
+  toJSON(message: WatchJobsRequest): unknown {
+    const obj: any = {};
+    if (message.afterSequence !== 0n) {
+      obj.afterSequence = message.afterSequence.toString();
+    }
+    if (message.fromNow !== false) {
+      obj.fromNow = message.fromNow;
+    }
+    if (message.family !== "") {
+      obj.family = message.family;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.siteId !== "") {
+      obj.siteId = message.siteId;
+    }
+    if (message.types?.length) {
+      obj.types = message.types;
+    }
+    if (message.stopAtEnd !== false) {
+      obj.stopAtEnd = message.stopAtEnd;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchJobsRequest>): WatchJobsRequest {
+    return WatchJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchJobsRequest>): WatchJobsRequest {
+    const message = createBaseWatchJobsRequest();
+    message.afterSequence = (object.afterSequence !== undefined && object.afterSequence !== null)
+      ? BigInt(object.afterSequence)
+      : 0n;
+    message.fromNow = object.fromNow ?? false;
+    message.family = object.family ?? "";
+    message.name = object.name ?? "";
+    message.siteId = object.siteId ?? "";
+    message.types = object.types?.map((e) => e) || [];
+    message.stopAtEnd = object.stopAtEnd ?? false;
+    return message;
+  },
+};
+
+function createBaseWatchJobsResponse(): WatchJobsResponse {
+  return {
+    sequence: 0n,
+    time: undefined,
+    jobId: "",
+    family: "",
+    name: "",
+    siteId: "",
+    serverId: "",
+    type: "",
+    queueEvent: "",
+    dataJson: "",
+  };
+}
+
+export const WatchJobsResponse: MessageFns<WatchJobsResponse, "chom.jobs.v1.WatchJobsResponse"> = {
+  $type: "chom.jobs.v1.WatchJobsResponse" as const,
+
+  encode(message: WatchJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sequence !== 0n) {
+      if (BigInt.asIntN(64, message.sequence) !== message.sequence) {
+        throw new globalThis.Error("value provided for field message.sequence of type int64 too large");
+      }
+      writer.uint32(8).int64(message.sequence);
+    }
+    if (message.time !== undefined) {
+      Timestamp.encode(toTimestamp(message.time), writer.uint32(18).fork()).join();
+    }
+    if (message.jobId !== "") {
+      writer.uint32(26).string(message.jobId);
+    }
+    if (message.family !== "") {
+      writer.uint32(34).string(message.family);
+    }
+    if (message.name !== "") {
+      writer.uint32(42).string(message.name);
+    }
+    if (message.siteId !== "") {
+      writer.uint32(50).string(message.siteId);
+    }
+    if (message.serverId !== "") {
+      writer.uint32(58).string(message.serverId);
+    }
+    if (message.type !== "") {
+      writer.uint32(66).string(message.type);
+    }
+    if (message.queueEvent !== "") {
+      writer.uint32(74).string(message.queueEvent);
+    }
+    if (message.dataJson !== "") {
+      writer.uint32(82).string(message.dataJson);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WatchJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWatchJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sequence = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.time = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.family = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.siteId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.serverId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.type = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.queueEvent = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.dataJson = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): WatchJobsResponse {
+    return {
+      sequence: isSet(object.sequence) ? BigInt(object.sequence) : 0n,
+      time: isSet(object.time) ? fromJsonTimestamp(object.time) : undefined,
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      family: isSet(object.family) ? globalThis.String(object.family) : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      siteId: isSet(object.siteId)
+        ? globalThis.String(object.siteId)
+        : isSet(object.site_id)
+        ? globalThis.String(object.site_id)
+        : "",
+      serverId: isSet(object.serverId)
+        ? globalThis.String(object.serverId)
+        : isSet(object.server_id)
+        ? globalThis.String(object.server_id)
+        : "",
+      type: isSet(object.type) ? globalThis.String(object.type) : "",
+      queueEvent: isSet(object.queueEvent)
+        ? globalThis.String(object.queueEvent)
+        : isSet(object.queue_event)
+        ? globalThis.String(object.queue_event)
+        : "",
+      dataJson: isSet(object.dataJson)
+        ? globalThis.String(object.dataJson)
+        : isSet(object.data_json)
+        ? globalThis.String(object.data_json)
+        : "",
+    };
+  },
+
+  toJSON(message: WatchJobsResponse): unknown {
+    const obj: any = {};
+    if (message.sequence !== 0n) {
+      obj.sequence = message.sequence.toString();
+    }
+    if (message.time !== undefined) {
+      obj.time = message.time.toISOString();
+    }
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.family !== "") {
+      obj.family = message.family;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.siteId !== "") {
+      obj.siteId = message.siteId;
+    }
+    if (message.serverId !== "") {
+      obj.serverId = message.serverId;
+    }
+    if (message.type !== "") {
+      obj.type = message.type;
+    }
+    if (message.queueEvent !== "") {
+      obj.queueEvent = message.queueEvent;
+    }
+    if (message.dataJson !== "") {
+      obj.dataJson = message.dataJson;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<WatchJobsResponse>): WatchJobsResponse {
+    return WatchJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<WatchJobsResponse>): WatchJobsResponse {
+    const message = createBaseWatchJobsResponse();
+    message.sequence = (object.sequence !== undefined && object.sequence !== null) ? BigInt(object.sequence) : 0n;
+    message.time = object.time ?? undefined;
+    message.jobId = object.jobId ?? "";
+    message.family = object.family ?? "";
+    message.name = object.name ?? "";
+    message.siteId = object.siteId ?? "";
+    message.serverId = object.serverId ?? "";
+    message.type = object.type ?? "";
+    message.queueEvent = object.queueEvent ?? "";
+    message.dataJson = object.dataJson ?? "";
+    return message;
+  },
+};
+
+function createBaseFailedJobs(): FailedJobs {
+  return { jobIds: [], filter: undefined, all: false };
+}
+
+export const FailedJobs: MessageFns<FailedJobs, "chom.jobs.v1.FailedJobs"> = {
+  $type: "chom.jobs.v1.FailedJobs" as const,
+
+  encode(message: FailedJobs, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.jobIds) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.filter !== undefined) {
+      FailedJobsFilter.encode(message.filter, writer.uint32(18).fork()).join();
+    }
+    if (message.all !== false) {
+      writer.uint32(24).bool(message.all);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FailedJobs {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFailedJobs();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobIds.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.filter = FailedJobsFilter.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.all = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FailedJobs {
+    return {
+      jobIds: globalThis.Array.isArray(object?.jobIds)
+        ? object.jobIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.job_ids)
+        ? object.job_ids.map((e: any) => globalThis.String(e))
+        : [],
+      filter: isSet(object.filter) ? FailedJobsFilter.fromJSON(object.filter) : undefined,
+      all: isSet(object.all) ? globalThis.Boolean(object.all) : false,
+    };
+  },
+
+  toJSON(message: FailedJobs): unknown {
+    const obj: any = {};
+    if (message.jobIds?.length) {
+      obj.jobIds = message.jobIds;
+    }
+    if (message.filter !== undefined) {
+      obj.filter = FailedJobsFilter.toJSON(message.filter);
+    }
+    if (message.all !== false) {
+      obj.all = message.all;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FailedJobs>): FailedJobs {
+    return FailedJobs.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FailedJobs>): FailedJobs {
+    const message = createBaseFailedJobs();
+    message.jobIds = object.jobIds?.map((e) => e) || [];
+    message.filter = (object.filter !== undefined && object.filter !== null)
+      ? FailedJobsFilter.fromPartial(object.filter)
+      : undefined;
+    message.all = object.all ?? false;
+    return message;
+  },
+};
+
+function createBaseFailedJobsFilter(): FailedJobsFilter {
+  return {
+    family: "",
+    name: "",
+    queue: "",
+    siteId: "",
+    serverId: "",
+    tag: "",
+    failureCode: "",
+    chainId: "",
+    batchId: "",
+    failedAfter: undefined,
+    failedBefore: undefined,
+  };
+}
+
+export const FailedJobsFilter: MessageFns<FailedJobsFilter, "chom.jobs.v1.FailedJobsFilter"> = {
+  $type: "chom.jobs.v1.FailedJobsFilter" as const,
+
+  encode(message: FailedJobsFilter, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.family !== "") {
+      writer.uint32(10).string(message.family);
+    }
+    if (message.name !== "") {
+      writer.uint32(18).string(message.name);
+    }
+    if (message.queue !== "") {
+      writer.uint32(26).string(message.queue);
+    }
+    if (message.siteId !== "") {
+      writer.uint32(34).string(message.siteId);
+    }
+    if (message.serverId !== "") {
+      writer.uint32(42).string(message.serverId);
+    }
+    if (message.tag !== "") {
+      writer.uint32(50).string(message.tag);
+    }
+    if (message.failureCode !== "") {
+      writer.uint32(58).string(message.failureCode);
+    }
+    if (message.chainId !== "") {
+      writer.uint32(66).string(message.chainId);
+    }
+    if (message.batchId !== "") {
+      writer.uint32(74).string(message.batchId);
+    }
+    if (message.failedAfter !== undefined) {
+      Timestamp.encode(toTimestamp(message.failedAfter), writer.uint32(82).fork()).join();
+    }
+    if (message.failedBefore !== undefined) {
+      Timestamp.encode(toTimestamp(message.failedBefore), writer.uint32(90).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FailedJobsFilter {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFailedJobsFilter();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.family = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.queue = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.siteId = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.serverId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.tag = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.failureCode = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.chainId = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.batchId = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.failedAfter = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.failedBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FailedJobsFilter {
+    return {
+      family: isSet(object.family) ? globalThis.String(object.family) : "",
+      name: isSet(object.name) ? globalThis.String(object.name) : "",
+      queue: isSet(object.queue) ? globalThis.String(object.queue) : "",
+      siteId: isSet(object.siteId)
+        ? globalThis.String(object.siteId)
+        : isSet(object.site_id)
+        ? globalThis.String(object.site_id)
+        : "",
+      serverId: isSet(object.serverId)
+        ? globalThis.String(object.serverId)
+        : isSet(object.server_id)
+        ? globalThis.String(object.server_id)
+        : "",
+      tag: isSet(object.tag) ? globalThis.String(object.tag) : "",
+      failureCode: isSet(object.failureCode)
+        ? globalThis.String(object.failureCode)
+        : isSet(object.failure_code)
+        ? globalThis.String(object.failure_code)
+        : "",
+      chainId: isSet(object.chainId)
+        ? globalThis.String(object.chainId)
+        : isSet(object.chain_id)
+        ? globalThis.String(object.chain_id)
+        : "",
+      batchId: isSet(object.batchId)
+        ? globalThis.String(object.batchId)
+        : isSet(object.batch_id)
+        ? globalThis.String(object.batch_id)
+        : "",
+      failedAfter: isSet(object.failedAfter)
+        ? fromJsonTimestamp(object.failedAfter)
+        : isSet(object.failed_after)
+        ? fromJsonTimestamp(object.failed_after)
+        : undefined,
+      failedBefore: isSet(object.failedBefore)
+        ? fromJsonTimestamp(object.failedBefore)
+        : isSet(object.failed_before)
+        ? fromJsonTimestamp(object.failed_before)
+        : undefined,
+    };
+  },
+
+  toJSON(message: FailedJobsFilter): unknown {
+    const obj: any = {};
+    if (message.family !== "") {
+      obj.family = message.family;
+    }
+    if (message.name !== "") {
+      obj.name = message.name;
+    }
+    if (message.queue !== "") {
+      obj.queue = message.queue;
+    }
+    if (message.siteId !== "") {
+      obj.siteId = message.siteId;
+    }
+    if (message.serverId !== "") {
+      obj.serverId = message.serverId;
+    }
+    if (message.tag !== "") {
+      obj.tag = message.tag;
+    }
+    if (message.failureCode !== "") {
+      obj.failureCode = message.failureCode;
+    }
+    if (message.chainId !== "") {
+      obj.chainId = message.chainId;
+    }
+    if (message.batchId !== "") {
+      obj.batchId = message.batchId;
+    }
+    if (message.failedAfter !== undefined) {
+      obj.failedAfter = message.failedAfter.toISOString();
+    }
+    if (message.failedBefore !== undefined) {
+      obj.failedBefore = message.failedBefore.toISOString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FailedJobsFilter>): FailedJobsFilter {
+    return FailedJobsFilter.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FailedJobsFilter>): FailedJobsFilter {
+    const message = createBaseFailedJobsFilter();
+    message.family = object.family ?? "";
+    message.name = object.name ?? "";
+    message.queue = object.queue ?? "";
+    message.siteId = object.siteId ?? "";
+    message.serverId = object.serverId ?? "";
+    message.tag = object.tag ?? "";
+    message.failureCode = object.failureCode ?? "";
+    message.chainId = object.chainId ?? "";
+    message.batchId = object.batchId ?? "";
+    message.failedAfter = object.failedAfter ?? undefined;
+    message.failedBefore = object.failedBefore ?? undefined;
+    return message;
+  },
+};
+
+function createBaseFailedJobResult(): FailedJobResult {
+  return { jobId: "", outcome: FailedJobOutcome.UNSPECIFIED, position: 0n };
+}
+
+export const FailedJobResult: MessageFns<FailedJobResult, "chom.jobs.v1.FailedJobResult"> = {
+  $type: "chom.jobs.v1.FailedJobResult" as const,
+
+  encode(message: FailedJobResult, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.outcome !== FailedJobOutcome.UNSPECIFIED) {
+      writer.uint32(16).int32(failedJobOutcomeToNumber(message.outcome));
+    }
+    if (message.position !== 0n) {
+      if (BigInt.asIntN(64, message.position) !== message.position) {
+        throw new globalThis.Error("value provided for field message.position of type int64 too large");
+      }
+      writer.uint32(24).int64(message.position);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FailedJobResult {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFailedJobResult();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.outcome = failedJobOutcomeFromJSON(reader.int32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.position = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FailedJobResult {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      outcome: isSet(object.outcome) ? failedJobOutcomeFromJSON(object.outcome) : FailedJobOutcome.UNSPECIFIED,
+      position: isSet(object.position) ? BigInt(object.position) : 0n,
+    };
+  },
+
+  toJSON(message: FailedJobResult): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.outcome !== FailedJobOutcome.UNSPECIFIED) {
+      obj.outcome = failedJobOutcomeToJSON(message.outcome);
+    }
+    if (message.position !== 0n) {
+      obj.position = message.position.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FailedJobResult>): FailedJobResult {
+    return FailedJobResult.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FailedJobResult>): FailedJobResult {
+    const message = createBaseFailedJobResult();
+    message.jobId = object.jobId ?? "";
+    message.outcome = object.outcome ?? FailedJobOutcome.UNSPECIFIED;
+    message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
+    return message;
+  },
+};
+
+function createBaseFailedJobsProgress(): FailedJobsProgress {
+  return { results: [], done: 0n, requested: 0n, total: 0n };
+}
+
+export const FailedJobsProgress: MessageFns<FailedJobsProgress, "chom.jobs.v1.FailedJobsProgress"> = {
+  $type: "chom.jobs.v1.FailedJobsProgress" as const,
+
+  encode(message: FailedJobsProgress, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.results) {
+      FailedJobResult.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.done !== 0n) {
+      if (BigInt.asIntN(64, message.done) !== message.done) {
+        throw new globalThis.Error("value provided for field message.done of type int64 too large");
+      }
+      writer.uint32(16).int64(message.done);
+    }
+    if (message.requested !== 0n) {
+      if (BigInt.asIntN(64, message.requested) !== message.requested) {
+        throw new globalThis.Error("value provided for field message.requested of type int64 too large");
+      }
+      writer.uint32(24).int64(message.requested);
+    }
+    if (message.total !== 0n) {
+      if (BigInt.asIntN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type int64 too large");
+      }
+      writer.uint32(32).int64(message.total);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FailedJobsProgress {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFailedJobsProgress();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.results.push(FailedJobResult.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.done = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.requested = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.total = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FailedJobsProgress {
+    return {
+      results: globalThis.Array.isArray(object?.results)
+        ? object.results.map((e: any) => FailedJobResult.fromJSON(e))
+        : [],
+      done: isSet(object.done) ? BigInt(object.done) : 0n,
+      requested: isSet(object.requested) ? BigInt(object.requested) : 0n,
+      total: isSet(object.total) ? BigInt(object.total) : 0n,
+    };
+  },
+
+  toJSON(message: FailedJobsProgress): unknown {
+    const obj: any = {};
+    if (message.results?.length) {
+      obj.results = message.results.map((e) => FailedJobResult.toJSON(e));
+    }
+    if (message.done !== 0n) {
+      obj.done = message.done.toString();
+    }
+    if (message.requested !== 0n) {
+      obj.requested = message.requested.toString();
+    }
+    if (message.total !== 0n) {
+      obj.total = message.total.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FailedJobsProgress>): FailedJobsProgress {
+    return FailedJobsProgress.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FailedJobsProgress>): FailedJobsProgress {
+    const message = createBaseFailedJobsProgress();
+    message.results = object.results?.map((e) => FailedJobResult.fromPartial(e)) || [];
+    message.done = (object.done !== undefined && object.done !== null) ? BigInt(object.done) : 0n;
+    message.requested = (object.requested !== undefined && object.requested !== null) ? BigInt(object.requested) : 0n;
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : 0n;
+    return message;
+  },
+};
+
+function createBaseRetryJobsRequest(): RetryJobsRequest {
+  return { jobs: undefined, reason: "" };
+}
+
+export const RetryJobsRequest: MessageFns<RetryJobsRequest, "chom.jobs.v1.RetryJobsRequest"> = {
+  $type: "chom.jobs.v1.RetryJobsRequest" as const,
+
+  encode(message: RetryJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobs !== undefined) {
+      FailedJobs.encode(message.jobs, writer.uint32(10).fork()).join();
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs = FailedJobs.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RetryJobsRequest {
+    return {
+      jobs: isSet(object.jobs) ? FailedJobs.fromJSON(object.jobs) : undefined,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: RetryJobsRequest): unknown {
+    const obj: any = {};
+    if (message.jobs !== undefined) {
+      obj.jobs = FailedJobs.toJSON(message.jobs);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RetryJobsRequest>): RetryJobsRequest {
+    return RetryJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetryJobsRequest>): RetryJobsRequest {
+    const message = createBaseRetryJobsRequest();
+    message.jobs = (object.jobs !== undefined && object.jobs !== null)
+      ? FailedJobs.fromPartial(object.jobs)
+      : undefined;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseRetryJobsResponse(): RetryJobsResponse {
+  return { progress: undefined };
+}
+
+export const RetryJobsResponse: MessageFns<RetryJobsResponse, "chom.jobs.v1.RetryJobsResponse"> = {
+  $type: "chom.jobs.v1.RetryJobsResponse" as const,
+
+  encode(message: RetryJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.progress !== undefined) {
+      FailedJobsProgress.encode(message.progress, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RetryJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRetryJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.progress = FailedJobsProgress.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RetryJobsResponse {
+    return { progress: isSet(object.progress) ? FailedJobsProgress.fromJSON(object.progress) : undefined };
+  },
+
+  toJSON(message: RetryJobsResponse): unknown {
+    const obj: any = {};
+    if (message.progress !== undefined) {
+      obj.progress = FailedJobsProgress.toJSON(message.progress);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RetryJobsResponse>): RetryJobsResponse {
+    return RetryJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RetryJobsResponse>): RetryJobsResponse {
+    const message = createBaseRetryJobsResponse();
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? FailedJobsProgress.fromPartial(object.progress)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseForgetJobsRequest(): ForgetJobsRequest {
+  return { jobs: undefined, reason: "" };
+}
+
+export const ForgetJobsRequest: MessageFns<ForgetJobsRequest, "chom.jobs.v1.ForgetJobsRequest"> = {
+  $type: "chom.jobs.v1.ForgetJobsRequest" as const,
+
+  encode(message: ForgetJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobs !== undefined) {
+      FailedJobs.encode(message.jobs, writer.uint32(10).fork()).join();
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgetJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgetJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobs = FailedJobs.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForgetJobsRequest {
+    return {
+      jobs: isSet(object.jobs) ? FailedJobs.fromJSON(object.jobs) : undefined,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: ForgetJobsRequest): unknown {
+    const obj: any = {};
+    if (message.jobs !== undefined) {
+      obj.jobs = FailedJobs.toJSON(message.jobs);
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForgetJobsRequest>): ForgetJobsRequest {
+    return ForgetJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgetJobsRequest>): ForgetJobsRequest {
+    const message = createBaseForgetJobsRequest();
+    message.jobs = (object.jobs !== undefined && object.jobs !== null)
+      ? FailedJobs.fromPartial(object.jobs)
+      : undefined;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseForgetJobsResponse(): ForgetJobsResponse {
+  return { progress: undefined };
+}
+
+export const ForgetJobsResponse: MessageFns<ForgetJobsResponse, "chom.jobs.v1.ForgetJobsResponse"> = {
+  $type: "chom.jobs.v1.ForgetJobsResponse" as const,
+
+  encode(message: ForgetJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.progress !== undefined) {
+      FailedJobsProgress.encode(message.progress, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ForgetJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseForgetJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.progress = FailedJobsProgress.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ForgetJobsResponse {
+    return { progress: isSet(object.progress) ? FailedJobsProgress.fromJSON(object.progress) : undefined };
+  },
+
+  toJSON(message: ForgetJobsResponse): unknown {
+    const obj: any = {};
+    if (message.progress !== undefined) {
+      obj.progress = FailedJobsProgress.toJSON(message.progress);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ForgetJobsResponse>): ForgetJobsResponse {
+    return ForgetJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ForgetJobsResponse>): ForgetJobsResponse {
+    const message = createBaseForgetJobsResponse();
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? FailedJobsProgress.fromPartial(object.progress)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseFlushFailedJobsRequest(): FlushFailedJobsRequest {
+  return { olderThanSeconds: 0n, reason: "" };
+}
+
+export const FlushFailedJobsRequest: MessageFns<FlushFailedJobsRequest, "chom.jobs.v1.FlushFailedJobsRequest"> = {
+  $type: "chom.jobs.v1.FlushFailedJobsRequest" as const,
+
+  encode(message: FlushFailedJobsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.olderThanSeconds !== 0n) {
+      if (BigInt.asIntN(64, message.olderThanSeconds) !== message.olderThanSeconds) {
+        throw new globalThis.Error("value provided for field message.olderThanSeconds of type int64 too large");
+      }
+      writer.uint32(8).int64(message.olderThanSeconds);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FlushFailedJobsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFlushFailedJobsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.olderThanSeconds = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FlushFailedJobsRequest {
+    return {
+      olderThanSeconds: isSet(object.olderThanSeconds)
+        ? BigInt(object.olderThanSeconds)
+        : isSet(object.older_than_seconds)
+        ? BigInt(object.older_than_seconds)
+        : 0n,
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: FlushFailedJobsRequest): unknown {
+    const obj: any = {};
+    if (message.olderThanSeconds !== 0n) {
+      obj.olderThanSeconds = message.olderThanSeconds.toString();
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FlushFailedJobsRequest>): FlushFailedJobsRequest {
+    return FlushFailedJobsRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FlushFailedJobsRequest>): FlushFailedJobsRequest {
+    const message = createBaseFlushFailedJobsRequest();
+    message.olderThanSeconds = (object.olderThanSeconds !== undefined && object.olderThanSeconds !== null)
+      ? BigInt(object.olderThanSeconds)
+      : 0n;
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseFlushFailedJobsResponse(): FlushFailedJobsResponse {
+  return { progress: undefined };
+}
+
+export const FlushFailedJobsResponse: MessageFns<FlushFailedJobsResponse, "chom.jobs.v1.FlushFailedJobsResponse"> = {
+  $type: "chom.jobs.v1.FlushFailedJobsResponse" as const,
+
+  encode(message: FlushFailedJobsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.progress !== undefined) {
+      FailedJobsProgress.encode(message.progress, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FlushFailedJobsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFlushFailedJobsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.progress = FailedJobsProgress.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FlushFailedJobsResponse {
+    return { progress: isSet(object.progress) ? FailedJobsProgress.fromJSON(object.progress) : undefined };
+  },
+
+  toJSON(message: FlushFailedJobsResponse): unknown {
+    const obj: any = {};
+    if (message.progress !== undefined) {
+      obj.progress = FailedJobsProgress.toJSON(message.progress);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FlushFailedJobsResponse>): FlushFailedJobsResponse {
+    return FlushFailedJobsResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FlushFailedJobsResponse>): FlushFailedJobsResponse {
+    const message = createBaseFlushFailedJobsResponse();
+    message.progress = (object.progress !== undefined && object.progress !== null)
+      ? FailedJobsProgress.fromPartial(object.progress)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseResumeJobRequest(): ResumeJobRequest {
+  return { jobId: "", reason: "" };
+}
+
+export const ResumeJobRequest: MessageFns<ResumeJobRequest, "chom.jobs.v1.ResumeJobRequest"> = {
+  $type: "chom.jobs.v1.ResumeJobRequest" as const,
+
+  encode(message: ResumeJobRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.reason !== "") {
+      writer.uint32(18).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeJobRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeJobRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResumeJobRequest {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+    };
+  },
+
+  toJSON(message: ResumeJobRequest): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResumeJobRequest>): ResumeJobRequest {
+    return ResumeJobRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeJobRequest>): ResumeJobRequest {
+    const message = createBaseResumeJobRequest();
+    message.jobId = object.jobId ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseResumeJobResponse(): ResumeJobResponse {
+  return { position: 0n };
+}
+
+export const ResumeJobResponse: MessageFns<ResumeJobResponse, "chom.jobs.v1.ResumeJobResponse"> = {
+  $type: "chom.jobs.v1.ResumeJobResponse" as const,
+
+  encode(message: ResumeJobResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.position !== 0n) {
+      if (BigInt.asIntN(64, message.position) !== message.position) {
+        throw new globalThis.Error("value provided for field message.position of type int64 too large");
+      }
+      writer.uint32(8).int64(message.position);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResumeJobResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResumeJobResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.position = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ResumeJobResponse {
+    return { position: isSet(object.position) ? BigInt(object.position) : 0n };
+  },
+
+  toJSON(message: ResumeJobResponse): unknown {
+    const obj: any = {};
+    if (message.position !== 0n) {
+      obj.position = message.position.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ResumeJobResponse>): ResumeJobResponse {
+    return ResumeJobResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ResumeJobResponse>): ResumeJobResponse {
+    const message = createBaseResumeJobResponse();
+    message.position = (object.position !== undefined && object.position !== null) ? BigInt(object.position) : 0n;
+    return message;
+  },
+};
+
+/** JobsService shows, stops and repeats the jobs of every family. */
 export type JobsServiceService = typeof JobsServiceService;
 export const JobsServiceService = {
   /** One job of the caller's tenant. */
@@ -1675,6 +5345,69 @@ export const JobsServiceService = {
     responseSerialize: (value: WatchJobResponse): Buffer => Buffer.from(WatchJobResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): WatchJobResponse => WatchJobResponse.decode(value),
   },
+  /** One job with everything that is known of it: input, attempts, steps, waits, how it was cancelled. */
+  getJobDetail: {
+    path: "/chom.jobs.v1.JobsService/GetJobDetail" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetJobDetailRequest): Buffer => Buffer.from(GetJobDetailRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetJobDetailRequest => GetJobDetailRequest.decode(value),
+    responseSerialize: (value: GetJobDetailResponse): Buffer =>
+      Buffer.from(GetJobDetailResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetJobDetailResponse => GetJobDetailResponse.decode(value),
+  },
+  /** The journal entries of all jobs of the caller's tenant, after a sequence, then live. Resumable without loss. */
+  watchJobs: {
+    path: "/chom.jobs.v1.JobsService/WatchJobs" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: WatchJobsRequest): Buffer => Buffer.from(WatchJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): WatchJobsRequest => WatchJobsRequest.decode(value),
+    responseSerialize: (value: WatchJobsResponse): Buffer => Buffer.from(WatchJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): WatchJobsResponse => WatchJobsResponse.decode(value),
+  },
+  /** Starts failed jobs again, each with fresh tries. Tells its progress after every batch of jobs. */
+  retryJobs: {
+    path: "/chom.jobs.v1.JobsService/RetryJobs" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: RetryJobsRequest): Buffer => Buffer.from(RetryJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RetryJobsRequest => RetryJobsRequest.decode(value),
+    responseSerialize: (value: RetryJobsResponse): Buffer => Buffer.from(RetryJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RetryJobsResponse => RetryJobsResponse.decode(value),
+  },
+  /** Takes failed jobs out of the list of failed jobs. They stay readable by their id. */
+  forgetJobs: {
+    path: "/chom.jobs.v1.JobsService/ForgetJobs" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ForgetJobsRequest): Buffer => Buffer.from(ForgetJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ForgetJobsRequest => ForgetJobsRequest.decode(value),
+    responseSerialize: (value: ForgetJobsResponse): Buffer => Buffer.from(ForgetJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ForgetJobsResponse => ForgetJobsResponse.decode(value),
+  },
+  /** Forgets all jobs that failed some time ago. */
+  flushFailedJobs: {
+    path: "/chom.jobs.v1.JobsService/FlushFailedJobs" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: FlushFailedJobsRequest): Buffer =>
+      Buffer.from(FlushFailedJobsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): FlushFailedJobsRequest => FlushFailedJobsRequest.decode(value),
+    responseSerialize: (value: FlushFailedJobsResponse): Buffer =>
+      Buffer.from(FlushFailedJobsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): FlushFailedJobsResponse => FlushFailedJobsResponse.decode(value),
+  },
+  /** Lets a parked job go on. */
+  resumeJob: {
+    path: "/chom.jobs.v1.JobsService/ResumeJob" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ResumeJobRequest): Buffer => Buffer.from(ResumeJobRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ResumeJobRequest => ResumeJobRequest.decode(value),
+    responseSerialize: (value: ResumeJobResponse): Buffer => Buffer.from(ResumeJobResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResumeJobResponse => ResumeJobResponse.decode(value),
+  },
   /** Asks for a job to end. The answer says the request is recorded; the job's journal says when it ended. */
   cancelJob: {
     path: "/chom.jobs.v1.JobsService/CancelJob" as const,
@@ -1694,6 +5427,18 @@ export interface JobsServiceServer extends UntypedServiceImplementation {
   listJobs: handleUnaryCall<ListJobsRequest, ListJobsResponse>;
   /** A job's journal from the beginning, then live until the job ends. */
   watchJob: handleServerStreamingCall<WatchJobRequest, WatchJobResponse>;
+  /** One job with everything that is known of it: input, attempts, steps, waits, how it was cancelled. */
+  getJobDetail: handleUnaryCall<GetJobDetailRequest, GetJobDetailResponse>;
+  /** The journal entries of all jobs of the caller's tenant, after a sequence, then live. Resumable without loss. */
+  watchJobs: handleServerStreamingCall<WatchJobsRequest, WatchJobsResponse>;
+  /** Starts failed jobs again, each with fresh tries. Tells its progress after every batch of jobs. */
+  retryJobs: handleServerStreamingCall<RetryJobsRequest, RetryJobsResponse>;
+  /** Takes failed jobs out of the list of failed jobs. They stay readable by their id. */
+  forgetJobs: handleServerStreamingCall<ForgetJobsRequest, ForgetJobsResponse>;
+  /** Forgets all jobs that failed some time ago. */
+  flushFailedJobs: handleServerStreamingCall<FlushFailedJobsRequest, FlushFailedJobsResponse>;
+  /** Lets a parked job go on. */
+  resumeJob: handleUnaryCall<ResumeJobRequest, ResumeJobResponse>;
   /** Asks for a job to end. The answer says the request is recorded; the job's journal says when it ended. */
   cancelJob: handleUnaryCall<CancelJobRequest, CancelJobResponse>;
 }
@@ -1738,6 +5483,69 @@ export interface JobsServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<WatchJobResponse>;
+  /** One job with everything that is known of it: input, attempts, steps, waits, how it was cancelled. */
+  getJobDetail(
+    request: GetJobDetailRequest,
+    callback: (error: ServiceError | null, response: GetJobDetailResponse) => void,
+  ): ClientUnaryCall;
+  getJobDetail(
+    request: GetJobDetailRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetJobDetailResponse) => void,
+  ): ClientUnaryCall;
+  getJobDetail(
+    request: GetJobDetailRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetJobDetailResponse) => void,
+  ): ClientUnaryCall;
+  /** The journal entries of all jobs of the caller's tenant, after a sequence, then live. Resumable without loss. */
+  watchJobs(request: WatchJobsRequest, options?: Partial<CallOptions>): ClientReadableStream<WatchJobsResponse>;
+  watchJobs(
+    request: WatchJobsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<WatchJobsResponse>;
+  /** Starts failed jobs again, each with fresh tries. Tells its progress after every batch of jobs. */
+  retryJobs(request: RetryJobsRequest, options?: Partial<CallOptions>): ClientReadableStream<RetryJobsResponse>;
+  retryJobs(
+    request: RetryJobsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<RetryJobsResponse>;
+  /** Takes failed jobs out of the list of failed jobs. They stay readable by their id. */
+  forgetJobs(request: ForgetJobsRequest, options?: Partial<CallOptions>): ClientReadableStream<ForgetJobsResponse>;
+  forgetJobs(
+    request: ForgetJobsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ForgetJobsResponse>;
+  /** Forgets all jobs that failed some time ago. */
+  flushFailedJobs(
+    request: FlushFailedJobsRequest,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<FlushFailedJobsResponse>;
+  flushFailedJobs(
+    request: FlushFailedJobsRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<FlushFailedJobsResponse>;
+  /** Lets a parked job go on. */
+  resumeJob(
+    request: ResumeJobRequest,
+    callback: (error: ServiceError | null, response: ResumeJobResponse) => void,
+  ): ClientUnaryCall;
+  resumeJob(
+    request: ResumeJobRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResumeJobResponse) => void,
+  ): ClientUnaryCall;
+  resumeJob(
+    request: ResumeJobRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResumeJobResponse) => void,
+  ): ClientUnaryCall;
   /** Asks for a job to end. The answer says the request is recorded; the job's journal says when it ended. */
   cancelJob(
     request: CancelJobRequest,
