@@ -1,12 +1,15 @@
 /** The credentials service: servers, the keys that open them, and the signer that alone uses those keys. */
 import { serve } from "@chom/shared/service/serve";
-import { flag } from "@chom/shared/service/settings";
+import { flag, int } from "@chom/shared/service/settings";
 import { keyStore } from "./key-store.ts";
 import { localSigner } from "./login.ts";
 import { serverList } from "./projections.ts";
 import { retireKeys } from "./reactors.ts";
 import { retireKey } from "./retire-key.ts";
+import { type RotateDueParts, rotateDue } from "./rotate-due.ts";
 import { rotateKey } from "./rotate-key.ts";
+import { defaultMaxAgeDays, rotationStates } from "./rotation-plan.ts";
+import { rotationsRpc } from "./rotations-rpc.ts";
 import { credentialsRpc } from "./rpc.ts";
 import { signerRpc } from "./signer-rpc.ts";
 
@@ -15,18 +18,23 @@ await serve({
   migrations: new URL("../migrations", import.meta.url),
   settings: {
     allowPrivate: flag("CHOM_ALLOW_PRIVATE_ADDRESSES", { fallback: false }),
+    maxAgeDays: int("CHOM_KEY_MAX_AGE_DAYS", { min: 1, max: 3_650, fallback: defaultMaxAgeDays }),
   },
-  cast: (app, { allowPrivate }) => {
+  cast: (app, { allowPrivate, maxAgeDays }) => {
     const store = keyStore(app);
     const signer = localSigner({ app, store, allowPrivate });
     const rotate = rotateKey({ app, store });
     const retire = retireKey({ app, store });
+    const states: RotateDueParts["states"] = (query) =>
+      rotationStates(app.db, { ...query, maxAgeDays });
+    const due = rotateDue({ app, rotate, states });
     return {
-      jobs: [rotate, retire],
+      jobs: [rotate, retire, due],
       reactors: [retireKeys(retire)],
       projections: [serverList],
       rpc: [
         credentialsRpc(app, { store, ports: signer, rotate, allowPrivate }),
+        rotationsRpc(app, { rotateDue: due, maxAgeDays }),
         signerRpc(app, signer),
       ],
       signer,

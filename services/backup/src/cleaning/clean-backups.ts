@@ -5,12 +5,12 @@
 import { CleanBackupsInput } from "@chom/proto/chom/backup/v1/database_events";
 import { hashId } from "@chom/shared/aggregate/id";
 import { failureOf } from "@chom/shared/failure/failure";
+import { endsOf, nextLook } from "@chom/shared/job/fan-out";
 import { job } from "@chom/shared/job/job";
 import type { Run } from "@chom/shared/job/run";
 import type { App } from "@chom/shared/service/app";
 import type { expireDatabaseBackups } from "../database/expire-database.ts";
 import type { expireBackups } from "../expire-backups.ts";
-import { endsOf, nextLook } from "../fan-out.ts";
 import type { RetentionRules } from "../retention.ts";
 import { cleanings, cleaningsId } from "./cleanings.ts";
 import { letGoBy, type Target, targetsOf, verdictsOf } from "./plan-clean.ts";
@@ -45,7 +45,9 @@ export const cleanBackups = (parts: CleanParts) =>
     async work(input, run) {
       const now = await run.step("begin", async () => input.now ?? run.now());
       const started = await startAll(parts, run, now);
-      const { open, failed } = await endsOf(parts.app, started);
+      const ends = await endsOf(parts.app, "backup", started);
+      const open = ends.filter(({ end }) => end === "open").length;
+      const failed = ends.filter(({ end }) => end === "failed");
       const all = started.length;
       run.progress(
         all === 0 ? 100 : Math.round((100 * (all - open)) / all),

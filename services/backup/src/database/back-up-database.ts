@@ -5,10 +5,10 @@
 import { DatabaseBackupInput } from "@chom/proto/chom/backup/v1/database_events";
 import { hashId } from "@chom/shared/aggregate/id";
 import { failureOf } from "@chom/shared/failure/failure";
+import { endsOf, nextLook } from "@chom/shared/job/fan-out";
 import { type Job, job } from "@chom/shared/job/job";
 import type { Run } from "@chom/shared/job/run";
 import type { App } from "@chom/shared/service/app";
-import { endsOf, nextLook } from "../fan-out.ts";
 import { type DatabaseTaken, databaseBackups, platform } from "./database-backups.ts";
 import { type DatabaseDeps, folderOf, vaultAt } from "./database-deps.ts";
 import { findSource } from "./database-sources.ts";
@@ -92,7 +92,9 @@ async function startAll(
     }
     return run.now();
   });
-  const { open, failed } = await endsOf(app, children);
+  const ends = await endsOf(app, "backup", children);
+  const open = ends.filter(({ end }) => end === "open").length;
+  const failed = ends.filter(({ end }) => end === "failed");
   const all = children.length;
   run.progress(Math.round((100 * (all - open)) / all), `${all - open} of ${all} databases`);
   if (open > 0) {

@@ -33,7 +33,7 @@ export interface RotationState {
   lastRotatedAt:
     | Date
     | undefined;
-  /** Whole days beyond the policy; 0 or less while the key is young enough. */
+  /** Whole days beyond the policy; negative while the key is young enough. */
   daysOverdue: number;
   /** True when the rotation that is asked for would replace it. */
   due: boolean;
