@@ -1,5 +1,6 @@
 /** What may end an attempt from outside: its time, a lost lease, a wish to cancel, the end of the process. */
 import { classify, Failure, failureOf } from "../failure/failure.ts";
+import { attemptMs } from "./engine.ts";
 import type { AttemptSettings } from "./run-settings.ts";
 
 const hintEveryMs = 500;
@@ -17,7 +18,7 @@ export function attemptLimits({ subject, hold, stopping }: AttemptSettings) {
   stopping.addEventListener("abort", onStopping, { once: true });
   if (hold.signal.aborted) onLost();
   if (stopping.aborted) onStopping();
-  const timeoutMs = Number(journal.state().queued?.timeoutMs ?? 0n);
+  const timeoutMs = attemptMs(engine, journal.state().queued?.timeoutMs);
   const seconds = timeoutMs / 1_000;
   const cancelTimeout = engine.clock.after(timeoutMs, () =>
     end(failureOf("attempt-timeout", `the attempt took longer than ${seconds} s`)),

@@ -8,7 +8,7 @@ import { runAttempt } from "./attempt.ts";
 import { endCancelled, endFailed, type Next } from "./bad-ends.ts";
 import type { AttemptSettings } from "./run-settings.ts";
 import { appendDecided } from "./decided-events.ts";
-import type { Engine } from "./engine.ts";
+import { attemptMs, type Engine } from "./engine.ts";
 import { type Hold, startHold } from "./hold.ts";
 import type { AnyJob } from "./job.ts";
 import { mustUndo } from "./job-state.ts";
@@ -18,6 +18,7 @@ import { type Move, moveOf } from "./next-move.ts";
 import { decideStarted, infoOf, isFenced } from "./outcome-entries.ts";
 import { inputOf } from "./payload.ts";
 import type { Delivery } from "./work-queue.ts";
+import { reporting } from "./work-report.ts";
 
 /** Waits up to this long keep their item; longer ones become a schedule, because a waiting item holds a slot. */
 const nakMaxMs = 5_000;
@@ -159,7 +160,8 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   const fence = `${await engine.log.epoch("JOURNAL")}.${startedSequence}`;
   if (move.do !== "work") return ending(startedSequence, fence, leaseKeys);
   const subject = { ...base, startedSequence };
-  return runAttempt({ subject, hold, stopping, fence, leaseKeys });
+  const settings = { subject, hold, stopping, fence, leaseKeys };
+  return reporting(subject, attempt, () => runAttempt(settings));
 }
 
 function end(move: Acting["move"], settings: AttemptSettings): Promise<Next> {
@@ -181,7 +183,7 @@ async function start(
 ): Promise<number> {
   const { queued, generation, everStarted } = journal.state();
   const { job, input, attempt, leaseKeys } = begun;
-  const timeoutMs = Number(queued?.timeoutMs ?? 0n);
+  const timeoutMs = attemptMs(engine, queued?.timeoutMs);
   const events = everStarted ? [] : await decideStarted({ engine, job, journal, input });
   const sequence = await journal.request([
     journalEvents.JobStarted({
@@ -210,7 +212,7 @@ async function waitFor(
 ): Promise<Next> {
   const { engine, journal } = hands;
   if (journal.state().waitingFor !== key) {
-    await journal.request([journalEvents.JobWaiting({ leaseKey: key, holderJobId: owner })]);
+    await journal.request([journalEvents.JobWaiting({ leaseKey: key, holderJobId: owner, reason: "lease" })]);
   }
   await engine.tickets.take(ticketOf(hands, key));
   return inMs(hands, checkBackMs);

@@ -9,6 +9,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { Clock } from "./clock.ts";
 import type { AnyJob } from "./job.ts";
 import type { WorkQueue } from "./work-queue.ts";
+import type { WorkReport } from "./work-report.ts";
 
 export type EngineSettings = {
   /** The service's name: journals, queue and event source are named after it. */
@@ -27,9 +28,17 @@ export type EngineSettings = {
   readonly newId: () => string;
   /** 0 to 1, for jitter. */
   readonly random: () => number;
+  /** No attempt of this process takes longer, whatever its job was given; default no cap. */
+  readonly attemptMaxMs?: number | undefined;
+  /** Told what this process works on; must not throw. */
+  readonly report?: ((report: WorkReport) => void) | undefined;
 };
 
 export type Engine = Omit<EngineSettings, "jobs"> & { readonly jobs: ReadonlyMap<string, AnyJob> };
+
+/** How long an attempt may take in this process, for a job that was queued with this timeout. */
+export const attemptMs = ({ attemptMaxMs = Infinity }: Engine, timeoutMs: bigint | undefined) =>
+  Math.min(Number(timeoutMs ?? 0n), attemptMaxMs);
 
 /**
  * Checks and freezes the settings. Failure `permanent` "job-name-repeated" when two jobs share a name,

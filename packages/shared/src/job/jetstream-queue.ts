@@ -34,10 +34,10 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
   const put = (item: WorkItem, headers: Record<string, string>) =>
     publish(nats, subjectOf(item), "{}", { headers });
 
-  async function takeNow(max: number): Promise<Delivery[]> {
+  async function takeNow(max: number, queues?: readonly Queue[]): Promise<Delivery[]> {
     poll += 1;
     const taken: Delivery[] = [];
-    for (const queue of pollOrder(poll)) {
+    for (const queue of pollOrder(poll, queues)) {
       if (taken.length >= max) break;
       const batch = Math.min(max - taken.length, 256);
       const consumer = workConsumer(family, queue);
@@ -78,18 +78,18 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
         ? "schedule"
         : "nothing";
     },
-    async take(max, signal) {
+    async take(max, signal, { queues, wait = true } = {}) {
       while (!signal.aborted) {
         // Armed before looking, so that an item that comes meanwhile is not slept over.
         const wake = new AbortController();
         woken = () => wake.abort();
-        const taken = await takeNow(max).catch(async (error: unknown) => {
+        const taken = await takeNow(max, queues).catch(async (error: unknown) => {
           // The caller tries again; a broker that is away must not make that a busy loop.
           await sleep(clock, pollMs, signal);
           if (signal.aborted) return [];
           throw transient("log-unavailable", "taking work failed", { cause: error });
         });
-        if (taken.length > 0) return taken;
+        if (taken.length > 0 || !wait) return taken;
         await sleep(clock, pollMs, AbortSignal.any([signal, wake.signal]));
       }
       return [];

@@ -20,6 +20,13 @@ export type Delivery = WorkItem & {
   nak(delayMs: number): void;
 };
 
+export type TakeFrom = {
+  /** Only from these, in this order; default high, default, low. */
+  readonly queues?: readonly Queue[];
+  /** Default true. */
+  readonly wait?: boolean;
+};
+
 export type WorkQueue = {
   /**
    * Puts an item in, in the place of one that waits there. `cause` is the sequence of the journal entry behind it:
@@ -34,17 +41,16 @@ export type WorkQueue = {
   presence(item: WorkItem): Promise<"item" | "schedule" | "nothing">;
   /**
    * 1 to `max` items, strictly high before default before low; every eighth time low and default come first, so that
-   * nothing starves for ever. Waits until there is one; empty when the signal aborts.
+   * nothing starves for ever. Waits until there is one; empty when the signal aborts, or at once with `wait: false`.
    */
-  take(max: number, signal: AbortSignal): Promise<readonly Delivery[]>;
+  take(max: number, signal: AbortSignal, from?: TakeFrom): Promise<readonly Delivery[]>;
   /** Ends the listening for wake-ups. */
   close(): void;
 };
 
 const strict: readonly Queue[] = ["high", "default", "low"];
-const aged: readonly Queue[] = ["low", "default", "high"];
 const agedEvery = 8;
 
-/** The order in which poll number `poll` (from 1) asks the queues. */
-export const pollOrder = (poll: number): readonly Queue[] =>
-  poll % agedEvery === 0 ? aged : strict;
+/** The order in which poll number `poll` (from 1) asks the queues: as given, every eighth time backwards. */
+export const pollOrder = (poll: number, queues: readonly Queue[] = strict): readonly Queue[] =>
+  poll % agedEvery === 0 ? queues.toReversed() : queues;

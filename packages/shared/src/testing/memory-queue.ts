@@ -1,12 +1,13 @@
 /** The work queue in memory, with the broker's habits: one item per job, 30 s until an item comes back. */
 import { type Clock, sleep } from "../job/clock.ts";
+import type { Queue } from "../job/job.ts";
 import { type Delivery, pollOrder, type WorkItem, type WorkQueue } from "../job/work-queue.ts";
 
 type Stored = { item: WorkItem; deliveries: number; visibleAt: number };
 
 export type MemoryQueue = WorkQueue & {
   /** What is ready now; unlike `take` it never waits. */
-  ready(max: number): readonly Delivery[];
+  ready(max: number, queues?: readonly Queue[]): readonly Delivery[];
   /** When the next item or schedule is due. */
   nextAt(): Date | undefined;
   /** Loses everything, as a deleted stream does. */
@@ -60,7 +61,7 @@ export function memoryQueue(clock: Clock): MemoryQueue {
   const put = (item: WorkItem) =>
     void items.set(keyOf(item), { item, deliveries: 0, visibleAt: nowMs() });
 
-  function ready(max: number): readonly Delivery[] {
+  function ready(max: number, queues?: readonly Queue[]): readonly Delivery[] {
     for (const [key, { item, at }] of schedules) {
       if (at > nowMs()) continue;
       schedules.delete(key);
@@ -68,7 +69,7 @@ export function memoryQueue(clock: Clock): MemoryQueue {
     }
     poll += 1;
     const visible = [...items].filter(([, stored]) => stored.visibleAt <= nowMs());
-    const order = pollOrder(poll);
+    const order = pollOrder(poll, queues);
     const ordered = order.flatMap((queue) =>
       visible.filter(([, { item }]) => item.queue === queue),
     );
@@ -91,10 +92,10 @@ export function memoryQueue(clock: Clock): MemoryQueue {
       if (items.has(keyOf(item))) return "item";
       return schedules.has(keyOf(item)) ? "schedule" : "nothing";
     },
-    async take(max, signal) {
+    async take(max, signal, { queues, wait = true } = {}) {
       while (!signal.aborted) {
-        const taken = ready(max);
-        if (taken.length > 0) return taken;
+        const taken = ready(max, queues);
+        if (taken.length > 0 || !wait) return taken;
         await sleep(clock, 100, signal);
       }
       return [];
