@@ -28,6 +28,12 @@ export function leaf(parent: Command, usage: string, summary: string, examples: 
     .addHelpText("after", `\nExamples:\n${examples.trim().replace(/^/gm, "  ")}`);
 }
 
+/** The group of that name, made when the program has none yet. */
+export function groupOf(program: Command, name: string, summary = ""): Command {
+  const found = program.commands.find((command) => command.name() === name);
+  return found ?? program.command(name).description(summary);
+}
+
 export const contextOption = (): Option =>
   new Option("--context <file>", "where the services are and who asks")
     .env("CHOM_CONTEXT_FILE")

@@ -3,7 +3,10 @@ import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { BackupServiceService } from "@chom/proto/chom/backup/v1/backup";
+import { DatabaseBackupsServiceService } from "@chom/proto/chom/backup/v1/databases";
+import { RetentionServiceService } from "@chom/proto/chom/backup/v1/retention";
 import { CredentialsServiceService } from "@chom/proto/chom/credentials/v1/credentials";
+import { RotationsServiceService } from "@chom/proto/chom/credentials/v1/rotations";
 import { EventsServiceService } from "@chom/proto/chom/events/v1/events";
 import { JobsServiceService } from "@chom/proto/chom/jobs/v1/jobs";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
@@ -86,6 +89,9 @@ export function connectAll(context: Context) {
     credentials: lazily(() => connectRpc(CredentialsServiceService, at("credentials"))),
     provisioning: lazily(() => connectRpc(ProvisioningServiceService, at("provisioning"))),
     backup: lazily(() => connectRpc(BackupServiceService, at("backup"))),
+    databases: lazily(() => connectRpc(DatabaseBackupsServiceService, at("backup"))),
+    retention: lazily(() => connectRpc(RetentionServiceService, at("backup"))),
+    rotations: lazily(() => connectRpc(RotationsServiceService, at("credentials"))),
     ssl: lazily(() => connectRpc(SslServiceService, at("ssl"))),
     jobs: lazily(() => connectRpc(JobsServiceService, at("scheduler"))),
     events: lazily(() => connectRpc(EventsServiceService, at("scheduler"))),

@@ -43,6 +43,8 @@ const remedies: Readonly<Record<string, string>> = {
   "context-missing": "write a context file, or name one with --context or CHOM_CONTEXT_FILE",
   "job-ended": "see how it ended with: chom job show <id>",
   "log-unavailable": "check that the broker runs at --nats-url and that the seed is its user's",
+  "confirmation-needed": "look with --dry-run, then repeat it with --force",
+  "tool-missing": "do what the message says, then: chom job retry <id>",
   "server-not-ready": "see its state with: chom server show <id>",
 };
 

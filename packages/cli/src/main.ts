@@ -3,8 +3,11 @@
 import { Command, CommanderError } from "commander";
 import { backupCommands } from "./backup-commands.ts";
 import { certificateCommands, keyCommands } from "./certificate-commands.ts";
+import { cleanCommands } from "./clean-commands.ts";
+import { databaseCommands } from "./database-commands.ts";
 import { exitCodes, exitCodesHelp } from "./exit-codes.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
+import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
 import { siteCommands } from "./site-commands.ts";
 import { topologyCommands } from "./topology-commands.ts";
@@ -35,11 +38,16 @@ const program = new Command("chom")
   .addHelpText("after", `${intro}\n${exitCodesHelp}`)
   .showHelpAfterError(wantsJson ? false : "(add --help for how to use it)")
   .configureOutput({ outputError })
+  // A command may have both options and subcommands: what follows a subcommand is its own.
+  .enablePositionalOptions()
   .exitOverride();
 for (const add of [
   serverCommands,
   siteCommands,
   backupCommands,
+  databaseCommands,
+  cleanCommands,
+  secretsCommands,
   certificateCommands,
   keyCommands,
   jobCommands,
