@@ -81,6 +81,14 @@ function queuedOf(engine: Engine, command: DispatchCommand, chosen: Chosen) {
     reason: options.reason ?? "",
     tags: [...(options.tags ?? [])],
     schemaVersion: 1,
+    uniqueKey: options.uniqueKey ?? "",
+    uniqueUntilStart: options.uniqueUntilStart ?? false,
+    maxExceptions: options.maxExceptions ?? 0,
+    backoffKind: options.backoffKind ?? "list",
+    backoffMaxMs: BigInt(options.backoffMaxMs ?? 0),
+    chainId: options.chainId ?? "",
+    batchId: options.batchId ?? "",
+    scheduleId: options.scheduleId ?? "",
   });
 }
 

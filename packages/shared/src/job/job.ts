@@ -107,6 +107,19 @@ export type DispatchOptions = {
   readonly expiresAt?: Date;
   readonly reason?: string;
   readonly tags?: readonly string[];
+  /** While a job of this name with this key is pending, the dispatch answers with that job. */
+  readonly uniqueKey?: string;
+  /** Frees the key when the job starts, instead of when it ends. */
+  readonly uniqueUntilStart?: boolean;
+  /** So many unforeseen exceptions fail the job whatever its tries; 0: no such bound. */
+  readonly maxExceptions?: number;
+  readonly backoffKind?: "list" | "exponential";
+  /** No delay between attempts is longer; 0: no such bound. */
+  readonly backoffMaxMs?: number;
+  /** What the job is a part of. */
+  readonly chainId?: string;
+  readonly batchId?: string;
+  readonly scheduleId?: string;
 };
 
 export type DispatchRequest = {

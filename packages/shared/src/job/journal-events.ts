@@ -2,6 +2,8 @@
 import {
   JobAttemptFailed,
   JobCancelled,
+  JobCancelAcknowledged,
+  JobCancelEscalated,
   JobCancelRequested,
   JobCompleted,
   JobDeferred,
@@ -36,6 +38,8 @@ export const journalEvents = eventTypes({
   JobParked,
   JobResumed,
   JobCancelRequested,
+  JobCancelAcknowledged,
+  JobCancelEscalated,
   JobCancelled,
   JobRetried,
   JobForgotten,

@@ -159,8 +159,6 @@ export const FailedJobOutcome = {
   NOT_FOUND: "FAILED_JOB_OUTCOME_NOT_FOUND",
   /** NOT_FAILED - It is in another state. */
   NOT_FAILED: "FAILED_JOB_OUTCOME_NOT_FAILED",
-  /** TOO_OLD - Too old: its journal is about to be pruned, or was. */
-  TOO_OLD: "FAILED_JOB_OUTCOME_TOO_OLD",
 } as const;
 
 export type FailedJobOutcome = typeof FailedJobOutcome[keyof typeof FailedJobOutcome];
@@ -171,7 +169,6 @@ export namespace FailedJobOutcome {
   export type ALREADY_REQUESTED = typeof FailedJobOutcome.ALREADY_REQUESTED;
   export type NOT_FOUND = typeof FailedJobOutcome.NOT_FOUND;
   export type NOT_FAILED = typeof FailedJobOutcome.NOT_FAILED;
-  export type TOO_OLD = typeof FailedJobOutcome.TOO_OLD;
 }
 
 export function failedJobOutcomeFromJSON(object: any): FailedJobOutcome {
@@ -191,9 +188,6 @@ export function failedJobOutcomeFromJSON(object: any): FailedJobOutcome {
     case 4:
     case "FAILED_JOB_OUTCOME_NOT_FAILED":
       return FailedJobOutcome.NOT_FAILED;
-    case 5:
-    case "FAILED_JOB_OUTCOME_TOO_OLD":
-      return FailedJobOutcome.TOO_OLD;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum FailedJobOutcome");
   }
@@ -211,8 +205,6 @@ export function failedJobOutcomeToJSON(object: FailedJobOutcome): string {
       return "FAILED_JOB_OUTCOME_NOT_FOUND";
     case FailedJobOutcome.NOT_FAILED:
       return "FAILED_JOB_OUTCOME_NOT_FAILED";
-    case FailedJobOutcome.TOO_OLD:
-      return "FAILED_JOB_OUTCOME_TOO_OLD";
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum FailedJobOutcome");
   }
@@ -230,8 +222,6 @@ export function failedJobOutcomeToNumber(object: FailedJobOutcome): number {
       return 3;
     case FailedJobOutcome.NOT_FAILED:
       return 4;
-    case FailedJobOutcome.TOO_OLD:
-      return 5;
     default:
       throw new globalThis.Error("Unrecognized enum value " + object + " for enum FailedJobOutcome");
   }

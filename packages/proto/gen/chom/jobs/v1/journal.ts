@@ -70,12 +70,30 @@ export interface JobQueued {
   reason: string;
   tags: string[];
   schemaVersion: number;
+  /** While a job of this name with this key is pending, another dispatch answers with that job. Empty: no such rule. */
+  uniqueKey: string;
+  /** The key is free again when the job starts, instead of when it ends. */
+  uniqueUntilStart: boolean;
+  /** So many unforeseen exceptions fail the job whatever its tries; 0: no such bound. */
+  maxExceptions: number;
+  /** list or exponential; empty: list. */
+  backoffKind: string;
+  /** No delay between attempts is longer; 0: no such bound. */
+  backoffMaxMs: bigint;
+  /** What it is a part of; empty when it is not. */
+  chainId: string;
+  batchId: string;
+  scheduleId: string;
 }
 
-/** The job waits for a lease that another job holds. Written once per wait; costs no attempt. */
+/** The job waits for its turn. Written once per wait; costs no attempt. */
 export interface JobWaiting {
+  /** What it waits for: a lease's key, a limit's, a circuit's or a slot's. */
   leaseKey: string;
+  /** Empty when nobody in particular is in its way. */
   holderJobId: string;
+  /** lease, limit, circuit, slot or turn; empty: lease. */
+  reason: string;
 }
 
 /** The job asked to come back later. Costs no attempt. */
@@ -166,6 +184,16 @@ export interface JobResumed {
 /** Someone asked for the job to end. */
 export interface JobCancelRequested {
   actor: string;
+  reason: string;
+}
+
+/** The worker that has the job has seen the wish to cancel and is stopping it. */
+export interface JobCancelAcknowledged {
+  worker: string;
+}
+
+/** The job's work did not stop within its time of grace: it was abandoned, and what it left on a server is ended there. */
+export interface JobCancelEscalated {
   reason: string;
 }
 
@@ -560,6 +588,14 @@ function createBaseJobQueued(): JobQueued {
     reason: "",
     tags: [],
     schemaVersion: 0,
+    uniqueKey: "",
+    uniqueUntilStart: false,
+    maxExceptions: 0,
+    backoffKind: "",
+    backoffMaxMs: 0n,
+    chainId: "",
+    batchId: "",
+    scheduleId: "",
   };
 }
 
@@ -624,6 +660,33 @@ export const JobQueued: MessageFns<JobQueued, "chom.jobs.v1.JobQueued"> = {
     }
     if (message.schemaVersion !== 0) {
       writer.uint32(128).int32(message.schemaVersion);
+    }
+    if (message.uniqueKey !== "") {
+      writer.uint32(138).string(message.uniqueKey);
+    }
+    if (message.uniqueUntilStart !== false) {
+      writer.uint32(144).bool(message.uniqueUntilStart);
+    }
+    if (message.maxExceptions !== 0) {
+      writer.uint32(152).int32(message.maxExceptions);
+    }
+    if (message.backoffKind !== "") {
+      writer.uint32(162).string(message.backoffKind);
+    }
+    if (message.backoffMaxMs !== 0n) {
+      if (BigInt.asIntN(64, message.backoffMaxMs) !== message.backoffMaxMs) {
+        throw new globalThis.Error("value provided for field message.backoffMaxMs of type int64 too large");
+      }
+      writer.uint32(168).int64(message.backoffMaxMs);
+    }
+    if (message.chainId !== "") {
+      writer.uint32(178).string(message.chainId);
+    }
+    if (message.batchId !== "") {
+      writer.uint32(186).string(message.batchId);
+    }
+    if (message.scheduleId !== "") {
+      writer.uint32(194).string(message.scheduleId);
     }
     return writer;
   },
@@ -779,6 +842,70 @@ export const JobQueued: MessageFns<JobQueued, "chom.jobs.v1.JobQueued"> = {
             message.schemaVersion = reader.int32();
             continue;
           }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.uniqueKey = reader.string();
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.uniqueUntilStart = reader.bool();
+            continue;
+          }
+          case 19: {
+            if (tag !== 152) {
+              break;
+            }
+
+            message.maxExceptions = reader.int32();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.backoffKind = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.backoffMaxMs = reader.int64() as bigint;
+            continue;
+          }
+          case 22: {
+            if (tag !== 178) {
+              break;
+            }
+
+            message.chainId = reader.string();
+            continue;
+          }
+          case 23: {
+            if (tag !== 186) {
+              break;
+            }
+
+            message.batchId = reader.string();
+            continue;
+          }
+          case 24: {
+            if (tag !== 194) {
+              break;
+            }
+
+            message.scheduleId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -851,6 +978,46 @@ export const JobQueued: MessageFns<JobQueued, "chom.jobs.v1.JobQueued"> = {
         : isSet(object.schema_version)
         ? globalThis.Number(object.schema_version)
         : 0,
+      uniqueKey: isSet(object.uniqueKey)
+        ? globalThis.String(object.uniqueKey)
+        : isSet(object.unique_key)
+        ? globalThis.String(object.unique_key)
+        : "",
+      uniqueUntilStart: isSet(object.uniqueUntilStart)
+        ? globalThis.Boolean(object.uniqueUntilStart)
+        : isSet(object.unique_until_start)
+        ? globalThis.Boolean(object.unique_until_start)
+        : false,
+      maxExceptions: isSet(object.maxExceptions)
+        ? globalThis.Number(object.maxExceptions)
+        : isSet(object.max_exceptions)
+        ? globalThis.Number(object.max_exceptions)
+        : 0,
+      backoffKind: isSet(object.backoffKind)
+        ? globalThis.String(object.backoffKind)
+        : isSet(object.backoff_kind)
+        ? globalThis.String(object.backoff_kind)
+        : "",
+      backoffMaxMs: isSet(object.backoffMaxMs)
+        ? BigInt(object.backoffMaxMs)
+        : isSet(object.backoff_max_ms)
+        ? BigInt(object.backoff_max_ms)
+        : 0n,
+      chainId: isSet(object.chainId)
+        ? globalThis.String(object.chainId)
+        : isSet(object.chain_id)
+        ? globalThis.String(object.chain_id)
+        : "",
+      batchId: isSet(object.batchId)
+        ? globalThis.String(object.batchId)
+        : isSet(object.batch_id)
+        ? globalThis.String(object.batch_id)
+        : "",
+      scheduleId: isSet(object.scheduleId)
+        ? globalThis.String(object.scheduleId)
+        : isSet(object.schedule_id)
+        ? globalThis.String(object.schedule_id)
+        : "",
     };
   },
 
@@ -904,6 +1071,30 @@ export const JobQueued: MessageFns<JobQueued, "chom.jobs.v1.JobQueued"> = {
     if (message.schemaVersion !== 0) {
       obj.schemaVersion = Math.round(message.schemaVersion);
     }
+    if (message.uniqueKey !== "") {
+      obj.uniqueKey = message.uniqueKey;
+    }
+    if (message.uniqueUntilStart !== false) {
+      obj.uniqueUntilStart = message.uniqueUntilStart;
+    }
+    if (message.maxExceptions !== 0) {
+      obj.maxExceptions = Math.round(message.maxExceptions);
+    }
+    if (message.backoffKind !== "") {
+      obj.backoffKind = message.backoffKind;
+    }
+    if (message.backoffMaxMs !== 0n) {
+      obj.backoffMaxMs = message.backoffMaxMs.toString();
+    }
+    if (message.chainId !== "") {
+      obj.chainId = message.chainId;
+    }
+    if (message.batchId !== "") {
+      obj.batchId = message.batchId;
+    }
+    if (message.scheduleId !== "") {
+      obj.scheduleId = message.scheduleId;
+    }
     return obj;
   },
 
@@ -930,12 +1121,22 @@ export const JobQueued: MessageFns<JobQueued, "chom.jobs.v1.JobQueued"> = {
     message.reason = object.reason ?? "";
     message.tags = object.tags?.map((e) => e) || [];
     message.schemaVersion = object.schemaVersion ?? 0;
+    message.uniqueKey = object.uniqueKey ?? "";
+    message.uniqueUntilStart = object.uniqueUntilStart ?? false;
+    message.maxExceptions = object.maxExceptions ?? 0;
+    message.backoffKind = object.backoffKind ?? "";
+    message.backoffMaxMs = (object.backoffMaxMs !== undefined && object.backoffMaxMs !== null)
+      ? BigInt(object.backoffMaxMs)
+      : 0n;
+    message.chainId = object.chainId ?? "";
+    message.batchId = object.batchId ?? "";
+    message.scheduleId = object.scheduleId ?? "";
     return message;
   },
 };
 
 function createBaseJobWaiting(): JobWaiting {
-  return { leaseKey: "", holderJobId: "" };
+  return { leaseKey: "", holderJobId: "", reason: "" };
 }
 
 export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
@@ -947,6 +1148,9 @@ export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
     }
     if (message.holderJobId !== "") {
       writer.uint32(18).string(message.holderJobId);
+    }
+    if (message.reason !== "") {
+      writer.uint32(26).string(message.reason);
     }
     return writer;
   },
@@ -980,6 +1184,14 @@ export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
             message.holderJobId = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1004,6 +1216,7 @@ export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
         : isSet(object.holder_job_id)
         ? globalThis.String(object.holder_job_id)
         : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
     };
   },
 
@@ -1015,6 +1228,9 @@ export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
     if (message.holderJobId !== "") {
       obj.holderJobId = message.holderJobId;
     }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
     return obj;
   },
 
@@ -1025,6 +1241,7 @@ export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
     const message = createBaseJobWaiting();
     message.leaseKey = object.leaseKey ?? "";
     message.holderJobId = object.holderJobId ?? "";
+    message.reason = object.reason ?? "";
     return message;
   },
 };
@@ -2342,6 +2559,144 @@ export const JobCancelRequested: MessageFns<JobCancelRequested, "chom.jobs.v1.Jo
   fromPartial(object: DeepPartial<JobCancelRequested>): JobCancelRequested {
     const message = createBaseJobCancelRequested();
     message.actor = object.actor ?? "";
+    message.reason = object.reason ?? "";
+    return message;
+  },
+};
+
+function createBaseJobCancelAcknowledged(): JobCancelAcknowledged {
+  return { worker: "" };
+}
+
+export const JobCancelAcknowledged: MessageFns<JobCancelAcknowledged, "chom.jobs.v1.JobCancelAcknowledged"> = {
+  $type: "chom.jobs.v1.JobCancelAcknowledged" as const,
+
+  encode(message: JobCancelAcknowledged, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.worker !== "") {
+      writer.uint32(10).string(message.worker);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobCancelAcknowledged {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobCancelAcknowledged();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.worker = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobCancelAcknowledged {
+    return { worker: isSet(object.worker) ? globalThis.String(object.worker) : "" };
+  },
+
+  toJSON(message: JobCancelAcknowledged): unknown {
+    const obj: any = {};
+    if (message.worker !== "") {
+      obj.worker = message.worker;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobCancelAcknowledged>): JobCancelAcknowledged {
+    return JobCancelAcknowledged.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobCancelAcknowledged>): JobCancelAcknowledged {
+    const message = createBaseJobCancelAcknowledged();
+    message.worker = object.worker ?? "";
+    return message;
+  },
+};
+
+function createBaseJobCancelEscalated(): JobCancelEscalated {
+  return { reason: "" };
+}
+
+export const JobCancelEscalated: MessageFns<JobCancelEscalated, "chom.jobs.v1.JobCancelEscalated"> = {
+  $type: "chom.jobs.v1.JobCancelEscalated" as const,
+
+  encode(message: JobCancelEscalated, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.reason !== "") {
+      writer.uint32(10).string(message.reason);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobCancelEscalated {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobCancelEscalated();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobCancelEscalated {
+    return { reason: isSet(object.reason) ? globalThis.String(object.reason) : "" };
+  },
+
+  toJSON(message: JobCancelEscalated): unknown {
+    const obj: any = {};
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobCancelEscalated>): JobCancelEscalated {
+    return JobCancelEscalated.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobCancelEscalated>): JobCancelEscalated {
+    const message = createBaseJobCancelEscalated();
     message.reason = object.reason ?? "";
     return message;
   },
