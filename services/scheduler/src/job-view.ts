@@ -1,6 +1,7 @@
 /** What a journal entry changes of a job as people see it. Pure; the read model and `WatchJob` agree by using it. */
-import type { FailureInfo } from "@chom/proto/chom/jobs/v1/journal";
+import type { FailureInfo, JobQueued } from "@chom/proto/chom/jobs/v1/journal";
 import { JobState } from "@chom/proto/chom/jobs/v1/jobs";
+import type { EventMeta } from "@chom/shared/aggregate/aggregate";
 import type { JournalEntry } from "@chom/shared/job/journal";
 import { journalEvents } from "@chom/shared/job/journal-events";
 import type { JobRow } from "./tables.ts";
@@ -14,7 +15,17 @@ const failed = (failure: FailureInfo | undefined): Change => ({
   failureStep: failure?.step ?? "",
 });
 
-const ended = (state: JobState, at: Date): Change => ({ state, endedAt: at, dueAt: null });
+const ended = (state: JobState, { time, position }: EventMeta): Change => ({
+  ...{ state, endedAt: time, dueAt: null, endedSequence: position },
+});
+
+type Belonging = Record<"chainId" | "batchId" | "scheduleId", string>;
+
+/** The chain, batch and schedule that a job belongs to. */
+function belonging(queued: JobQueued & Partial<Belonging>): Change {
+  const { chainId = "", batchId = "", scheduleId = "" } = queued;
+  return { chainId, batchId, scheduleId };
+}
 
 /** The change of one entry; fields it does not name stay as they are. */
 export function changeOf({ name, data, meta }: JournalEntry): Change {
@@ -28,6 +39,7 @@ export function changeOf({ name, data, meta }: JournalEntry): Change {
         state: isLater ? JobState.SCHEDULED : JobState.QUEUED,
         queuedAt: at,
         dueAt: data.notBefore ?? at,
+        ...belonging(data),
       };
     }
     case "JobWaiting":
@@ -47,13 +59,13 @@ export function changeOf({ name, data, meta }: JournalEntry): Change {
         ? { ...failed(data.failure), state: JobState.SCHEDULED, dueAt: data.nextAt }
         : failed(data.failure);
     case "JobCompleted":
-      return { ...ended(JobState.COMPLETED, at), ...failed(undefined), percent: 100 };
+      return { ...ended(JobState.COMPLETED, meta), ...failed(undefined), percent: 100 };
     case "JobSkipped":
-      return { ...ended(JobState.SKIPPED, at), reason: data.reason };
+      return { ...ended(JobState.SKIPPED, meta), reason: data.reason };
     case "JobFailed":
-      return { ...ended(JobState.FAILED, at), ...failed(data.failure) };
+      return { ...ended(JobState.FAILED, meta), ...failed(data.failure) };
     case "JobCancelled":
-      return { ...ended(JobState.CANCELLED, at), reason: data.reason };
+      return { ...ended(JobState.CANCELLED, meta), reason: data.reason };
     case "JobParked":
       return {
         ...{ state: JobState.PARKED, reason: data.remedy, dueAt: null },
@@ -64,11 +76,13 @@ export function changeOf({ name, data, meta }: JournalEntry): Change {
     case "JobRetried":
       return {
         ...{ state: JobState.QUEUED, reason: data.reason, dueAt: at },
-        ...{ attempts: 0, endedAt: null },
+        ...{ attempts: 0, endedAt: null, endedSequence: null, generation: data.generation },
       };
     case "JobForgotten":
-      return { forgotten: true };
+      return { forgotten: true, endedSequence: meta.position };
     case "JobCancelRequested":
+    case "JobCancelAcknowledged":
+    case "JobCancelEscalated":
     case "StepCompleted":
     case "StepUndone":
       return {};

@@ -1,5 +1,13 @@
-/** The read model of this service: one row a job, whatever its family. */
-import { boolean, integer, pgSchema, primaryKey, text, timestamp } from "drizzle-orm/pg-core";
+/** The read model of jobs: one row a job, whatever its family. */
+import {
+  bigint,
+  boolean,
+  integer,
+  pgSchema,
+  primaryKey,
+  text,
+  timestamp,
+} from "drizzle-orm/pg-core";
 import type { JobState } from "@chom/proto/chom/jobs/v1/jobs";
 
 const moment = (name: string) => timestamp(name, { withTimezone: true, precision: 3 });
@@ -32,6 +40,12 @@ export const jobs = pgSchema("scheduler").table(
     startedAt: moment("started_at"),
     endedAt: moment("ended_at"),
     dueAt: moment("due_at"),
+    chainId: text("chain_id").notNull().default(""),
+    batchId: text("batch_id").notNull().default(""),
+    scheduleId: text("schedule_id").notNull().default(""),
+    generation: integer("generation").notNull().default(1),
+    /** Sequence of the last entry of a journal that has ended; null while it has not. */
+    endedSequence: bigint("ended_sequence", { mode: "number" }),
   },
   (table) => [primaryKey({ name: "jobs_pk", columns: [table.tenant, table.jobId, table.family] })],
 );
