@@ -6,11 +6,13 @@ import { certificateCommands, keyCommands } from "./certificate-commands.ts";
 import { cleanCommands } from "./clean-commands.ts";
 import { databaseCommands } from "./database-commands.ts";
 import { exitCodes, exitCodesHelp } from "./exit-codes.ts";
+import { dispatchCommands } from "./dispatch-command.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
 import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
 import { siteCommands } from "./site-commands.ts";
 import { topologyCommands } from "./topology-commands.ts";
+import { workCommands } from "./work-command.ts";
 
 const intro = `
 A first tour:
@@ -50,9 +52,11 @@ for (const add of [
   secretsCommands,
   certificateCommands,
   keyCommands,
+  dispatchCommands,
   jobCommands,
   eventCommands,
   topologyCommands,
+  workCommands,
 ]) {
   add(program);
 }

@@ -6,6 +6,7 @@ import { parseTokenKeys } from "../rpc/authenticate.ts";
 import type { TlsIdentity } from "../rpc/server.ts";
 import { type RootKey, readRootKeys } from "../secrets/keyring.ts";
 import { address, durationMs, file, int, oneOf, secretFile, url, type Values } from "./settings.ts";
+import { workProblems, workReaders } from "./work-settings.ts";
 
 const secondMs = 1_000;
 
@@ -15,7 +16,8 @@ export const commonReaders = {
   logLevel: oneOf("CHOM_LOG_LEVEL", ["debug", "info", "warn", "error", "silent"], {
     fallback: "info",
   }),
-  listen: address("CHOM_LISTEN"),
+  /** Needed but by workers, which answer only health calls, and those only when it is set. */
+  listen: address("CHOM_LISTEN", { fallback: undefined }),
   natsUrl: url("CHOM_NATS_URL"),
   natsSeed: secretFile("CHOM_NATS_SEED_FILE", { fallback: undefined }),
   natsCaFile: file("CHOM_NATS_CA_FILE", { fallback: undefined }),
@@ -30,6 +32,7 @@ export const commonReaders = {
   postgresConnections: int("CHOM_POSTGRES_CONNECTIONS", { min: 2, max: 100, fallback: 10 }),
   /** How long running jobs may go on after SIGTERM. */
   drainMs: durationMs("CHOM_DRAIN", { min: 0, max: 600 * secondMs, fallback: 25 * secondMs }),
+  ...workReaders,
 } as const;
 
 export type CommonSettings = Values<typeof commonReaders>;
@@ -63,7 +66,10 @@ function productionProblems(settings: CommonSettings, loaded: Loaded): string[] 
 
 /** Reads the key files and refuses what is unsafe, all of it at once, as Failure `operator` "bad-settings". */
 export function loadCommon(settings: CommonSettings): Loaded {
-  const problems: string[] = [];
+  const problems = workProblems(settings);
+  if (!settings.listen && settings.role !== "worker") {
+    problems.push("CHOM_LISTEN is not set, and only CHOM_ROLE=worker can do without");
+  }
   const attempt = <T>(variable: string, read: () => T): T | undefined => {
     try {
       return read();

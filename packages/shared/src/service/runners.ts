@@ -10,6 +10,8 @@ import { jetstreamQueue } from "../job/jetstream-queue.ts";
 import { jobControl } from "../job/job-control.ts";
 import { openJobs, openJobsDdl } from "../job/open-jobs.ts";
 import { sweep, sweepEveryMs } from "../job/sweeper.ts";
+import { exitCodeOf } from "../job/work-limits.ts";
+import type { WorkReport } from "../job/work-report.ts";
 import { startWorkers, type Workers } from "../job/worker.ts";
 import { leases, leaseTtlMs } from "../lease/lease.ts";
 import { tickets } from "../lease/tickets.ts";
@@ -22,7 +24,9 @@ import { type Family, isFamily } from "../topology/names.ts";
 import { workAckWaitMs } from "../topology/consumers.ts";
 import type { App, Cast, Tick } from "./app.ts";
 import type { AppParts, Attached } from "./build-app.ts";
+import { answerJobRequests } from "./job-requests.ts";
 import { runTick } from "./ticks.ts";
+import { workPlan } from "./work-settings.ts";
 
 /** Tables that a service has whatever it does. */
 export const sharedTables = (name: string): readonly string[] => [
@@ -31,6 +35,10 @@ export const sharedTables = (name: string): readonly string[] => [
 ];
 
 export type Runners = {
+  /** The workers, when this process works. */
+  readonly workers: Pick<Workers, "pause" | "resume" | "isPaused"> | undefined;
+  /** Settles with the exit code when a limit ended the work; never otherwise. */
+  readonly ended: Promise<number>;
   /** Throws what stands still and needs a person. */
   check(): Promise<void>;
   /** No new work; running jobs may go on for `drainMs`, then they are given back. */
@@ -41,6 +49,8 @@ export type RunnersParts = AppParts & {
   readonly app: App;
   readonly cast: Cast;
   readonly attach: (attached: Attached) => void;
+  /** Told what the workers do. */
+  readonly report?: ((report: WorkReport) => void) | undefined;
 };
 
 /** The machinery of a family: jobs, their journal's projection, and the nets under them. */
@@ -49,18 +59,21 @@ type FamilyParts = {
   readonly reactors: readonly Reactor[];
   readonly ticks: readonly Tick[];
   readonly dispatch: Attached["dispatch"];
+  /** The nets under the jobs that need no worker. */
+  guard(signal: AbortSignal): void;
   /** Begins to take work. */
-  start(signal: AbortSignal): Workers;
+  work(): Workers;
 };
 
-function engineOf({ nats, sealer, logger, app, cast }: RunnersParts, family: Family): Engine {
+function engineOf(parts: RunnersParts, family: Family): Engine {
+  const { nats, sealer, logger, app, cast, settings } = parts;
   // A lease must end before the broker gives the item to somebody else.
   if (leaseTtlMs > workAckWaitMs) {
     throw operator("unsafe-lease-timing", "a lease lives longer than the queue waits for its ack");
   }
   return createEngine({
     family,
-    worker: `${family}@${hostname()}.${process.pid}`,
+    worker: settings.workName ?? `${family}@${hostname()}.${process.pid}`,
     jobs: cast.jobs ?? [],
     log: app.log,
     queue: jetstreamQueue(nats, family, systemClock),
@@ -72,12 +85,21 @@ function engineOf({ nats, sealer, logger, app, cast }: RunnersParts, family: Fam
     logger,
     newId: app.newId,
     random: Math.random,
+    attemptMaxMs: settings.workTimeoutMs,
+    report: parts.report,
   });
+}
+
+/** Begins to take work as the settings say. */
+function work({ settings, report }: RunnersParts, engine: Engine): Workers {
+  const { limits, concurrency } = workPlan(settings, settings.workerConcurrency);
+  report?.({ work: "worker-started", worker: engine.worker, queues: limits.queues });
+  return startWorkers({ engine, concurrency, limits });
 }
 
 function familyOf(parts: RunnersParts, family: Family): FamilyParts {
   const engine = engineOf(parts, family);
-  const { nats, app, settings } = parts;
+  const { nats, app } = parts;
   const open = openJobs(family, family);
   const sweeping: Tick = {
     name: "sweep",
@@ -86,14 +108,19 @@ function familyOf(parts: RunnersParts, family: Family): FamilyParts {
   };
   return {
     projections: [open.projection],
-    reactors: [jobControl(engine)],
+    reactors: [
+      jobControl(engine),
+      answerJobRequests({ family, rpc: parts.cast.rpc ?? [], sealer: parts.sealer }),
+    ],
     ticks: [sweeping],
     dispatch: createDispatch(engine),
-    start(signal) {
+    guard(signal) {
       followAdvisories(engine, nats, family, signal).catch((err: unknown) =>
         engine.logger.error({ err }, "advisories are no longer followed"),
       );
-      const workers = startWorkers({ engine, concurrency: settings.workerConcurrency });
+    },
+    work() {
+      const workers = work(parts, engine);
       return {
         ...workers,
         async stop(graceMs) {
@@ -116,28 +143,44 @@ function seenOf(projectors: readonly Projector[]): Attached["seen"] {
   };
 }
 
-/** Starts all of it. Order: read models, then what reacts, then what takes work. */
-export function startRunners(parts: RunnersParts): Runners {
-  const { name, app, cast, postgres, logger, sealer, nats } = parts;
-  if (!isFamily(name) && (cast.jobs ?? []).length > 0) {
-    throw operator("invalid-config", `"${name}" is no job family, so it can have no jobs`);
-  }
-  const family = isFamily(name) ? familyOf(parts, name) : undefined;
+/** What goes on beside the work; a process that only works leaves it to others of its service. */
+function besides(parts: RunnersParts, family: FamilyParts | undefined, stopping: AbortSignal) {
+  const { name, app, cast, postgres, logger, sealer, nats, settings } = parts;
+  const plays = settings.role !== "worker";
+  const only = <T>(own: readonly T[] = [], machinery: readonly T[] = []): readonly T[] =>
+    plays ? [...machinery, ...own] : [];
   const { db, log } = app;
-  const projectors = [...(family?.projections ?? []), ...(cast.projections ?? [])].map(
-    (projection) => startProjector(projection, { service: name, db, log, sealer, logger }),
+  const projectors = only(cast.projections, family?.projections).map((projection) =>
+    startProjector(projection, { service: name, db, log, sealer, logger }),
   );
   const dispatch = family?.dispatch ?? noJobs;
   parts.attach({ dispatch, seen: seenOf(projectors), signer: cast.signer });
-  const reactors = [...(family?.reactors ?? []), ...(cast.reactors ?? [])].map((reactor) =>
+  const reactors = only(cast.reactors, family?.reactors).map((reactor) =>
     startReactor(reactor, { service: name, nats, app, logger }),
   );
-  const stopping = new AbortController();
-  const ticks = [...(family?.ticks ?? []), ...(cast.ticks ?? [])].map((tick) =>
-    runTick(tick, postgres, logger, stopping.signal),
+  const ticks = only(cast.ticks, family?.ticks).map((tick) =>
+    runTick(tick, postgres, logger, stopping),
   );
-  const workers = family?.start(stopping.signal);
+  if (plays) family?.guard(stopping);
+  return { projectors, reactors, ticks };
+}
+
+/** Starts all of it, or the part that CHOM_ROLE names. Order: read models, then what reacts, then what takes work. */
+export function startRunners(parts: RunnersParts): Runners {
+  const { name, cast, settings } = parts;
+  if (!isFamily(name) && (cast.jobs ?? []).length > 0) {
+    throw operator("invalid-config", `"${name}" is no job family, so it can have no jobs`);
+  }
+  if (!isFamily(name) && settings.role === "worker") {
+    throw operator("bad-settings", `CHOM_ROLE=worker has no meaning: "${name}" is no job family`);
+  }
+  const family = isFamily(name) ? familyOf(parts, name) : undefined;
+  const stopping = new AbortController();
+  const { projectors, reactors, ticks } = besides(parts, family, stopping.signal);
+  const workers = settings.role === "api" ? undefined : family?.work();
   return {
+    workers,
+    ended: workers?.ended.then(exitCodeOf) ?? new Promise(() => {}),
     async check() {
       const stands = projectors.find((projector) => projector.failure() !== undefined);
       if (stands) throw transient("read-model-behind", `projection ${stands.name} stands still`);

@@ -1,12 +1,29 @@
 /** `serve`: one service as a process, from its settings to its clean end. */
 import { classify } from "../failure/failure.ts";
 import { createLogger } from "../telemetry/logger.ts";
+import { parentOf } from "./parent.ts";
 import type { Readers } from "./settings.ts";
 import { type Running, type Service, startService } from "./start.ts";
 
+/** SIGUSR2 pauses the workers and lets them go on in turn; SIGCONT lets them go on. Jobs in hand are not touched. */
+function pauseBySignal(running: () => Running | undefined): void {
+  const turn = (wanted: "pause" | "resume" | "other") => {
+    const { workers, logger } = running() ?? {};
+    if (!workers) return;
+    const isPaused = wanted === "other" ? !workers.isPaused() : wanted === "pause";
+    if (isPaused === workers.isPaused()) return;
+    if (isPaused) workers.pause();
+    else workers.resume();
+    logger?.info(isPaused ? "paused: nothing new is taken" : "taking work again");
+  };
+  process.on("SIGUSR2", () => turn("other"));
+  process.on("SIGCONT", () => turn("resume"));
+}
+
 /**
  * Starts a service and keeps the process until SIGTERM or SIGINT: then it drains and exits 0. What keeps it from
- * starting, and what nobody caught, is logged and exits 1. A second signal exits at once.
+ * starting, and what nobody caught, is logged and exits 1. A second signal exits at once, with 1. A worker that a
+ * limit ended exits 0, or 12 when it was its memory. One that was started with a channel ends with its parent.
  */
 export async function serve<R extends Readers>(service: Service<R>): Promise<void> {
   const early = createLogger({ service: service.name, level: "info" });
@@ -19,25 +36,40 @@ export async function serve<R extends Readers>(service: Service<R>): Promise<voi
   };
   process.on("uncaughtException", die("uncaught exception"));
   process.on("unhandledRejection", die("unhandled rejection"));
+  const parent = parentOf(process, () => stop("parent gone"));
+  let stopping = false;
+  const end = (why: object, exitCode: number) => {
+    stopping = true;
+    const { logger } = running ?? { logger: early };
+    logger.info(why, "stopping");
+    (running?.stop() ?? Promise.resolve()).then(async () => {
+      logger.info("stopped");
+      await parent.told();
+      process.exit(exitCode);
+    }, die("stopping failed"));
+  };
   let signals = 0;
-  const stop = (signal: NodeJS.Signals) => {
+  const stop = (signal: string) => {
     signals += 1;
     if (signals > 1) process.exit(1);
     if (!running) process.exit(0);
-    const { logger } = running;
-    logger.info({ signal }, "stopping");
-    running.stop().then(() => {
-      logger.info("stopped");
-      process.exit(0);
-    }, die("stopping failed"));
+    parent.tell({ work: "worker-stopping", reason: signal });
+    if (!stopping) end({ signal }, 0);
   };
   process.on("SIGTERM", stop);
   process.on("SIGINT", stop);
+  pauseBySignal(() => running);
   try {
-    running = await startService(service, process.env);
+    running = await startService(service, process.env, (report, logger) => {
+      logger.info(report, "work");
+      parent.tell(report);
+    });
   } catch (error) {
     const { code, message } = classify(error);
     process.stderr.write(`${service.name} does not start (${code}): ${message}\n`);
     die("start refused")(error);
   }
+  void running?.ended.then((exitCode) => {
+    if (!stopping) end({ exitCode }, exitCode);
+  });
 }

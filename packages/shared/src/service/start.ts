@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { permissions } from "@chom/proto/permissions";
 import { classify, operator } from "../failure/failure.ts";
 import { connectNats, type Nats } from "../event-log/nats.ts";
+import type { WorkReport } from "../job/work-report.ts";
 import { startRpcServer, type RpcServer } from "../rpc/server.ts";
 import { keyring } from "../secrets/keyring.ts";
 import { createLogger, type Logger } from "../telemetry/logger.ts";
@@ -30,8 +31,12 @@ export type Service<R extends Readers> = {
 
 export type Running = {
   readonly logger: Logger;
-  /** `host:port` of the RPC server. */
+  /** `host:port` of the RPC server; empty when there is none. */
   readonly address: string;
+  /** The workers, when this process works. */
+  readonly workers: Runners["workers"];
+  /** Settles with the exit code when a limit ended the work; never otherwise. */
+  readonly ended: Promise<number>;
   /** NOT_SERVING, no new work, running jobs get the drain time, then everything is closed. Idempotent. */
   stop(): Promise<void>;
 };
@@ -72,10 +77,14 @@ function closers(logger: Logger) {
   };
 }
 
-/** Starts everything and answers when calls are answered and work is done. Throws what keeps it from starting. */
+/**
+ * Starts everything, or the part that CHOM_ROLE names, and answers when calls are answered and work is done. Throws
+ * what keeps it from starting. `report` is told what a process works on that does nothing else.
+ */
 export async function startService<R extends Readers>(
   service: Service<R>,
   environment: Environment,
+  report?: (report: WorkReport, logger: Logger) => void,
 ): Promise<Running> {
   if (!users.includes(service.name)) {
     throw operator("bad-settings", `the topology knows no user "${service.name}"`);
@@ -88,7 +97,9 @@ export async function startService<R extends Readers>(
   logger.info({ settings: all }, "starting");
   const open = closers(logger);
   try {
-    return await compose({ service, settings, loaded, logger, own: all as Values<R>, open });
+    const given = { service, settings, loaded, logger, own: all as Values<R>, open };
+    const tells = report && settings.role === "worker";
+    return await compose({ ...given, report: tells ? (each) => report(each, logger) : undefined });
   } catch (error) {
     await open.close();
     throw error;
@@ -102,10 +113,11 @@ type Composition<R extends Readers> = {
   logger: Logger;
   own: Values<R>;
   open: ReturnType<typeof closers>;
+  report: ((report: WorkReport) => void) | undefined;
 };
 
 async function compose<R extends Readers>(parts: Composition<R>): Promise<Running> {
-  const { service, settings, loaded, logger, own, open } = parts;
+  const { service, settings, loaded, logger, own, open, report } = parts;
   const nats = await openBroker(service.name, settings);
   open.add("broker", () => nats.close());
   await checkTopology(nats, service.name);
@@ -130,18 +142,20 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   const cast = await service.cast(app, own);
   open.add("cast", async () => cast.close?.());
 
-  const runners = startRunners({ ...appParts, app, cast, attach });
+  const runners = startRunners({ ...appParts, app, cast, attach, report });
   open.add("runners", () => runners.stop(settings.drainMs), settings.drainMs + abortMs + closeMs);
   const server = await startServer(parts, cast);
-  open.add("rpc", () => server.close(2_000));
-  const health = watch({ nats, postgres, server, runners, logger });
-  logger.info({ address: server.address }, "serving");
+  if (server) open.add("rpc", () => server.close(2_000));
+  const setServing = server?.setServing ?? (() => {});
+  const health = watch({ nats, postgres, setServing, runners, logger });
+  const { address = "" } = server ?? {};
+  logger.info({ address, role: settings.role }, "serving");
+  const { workers, ended } = runners;
   return {
-    logger,
-    address: server.address,
+    ...{ logger, address, workers, ended },
     async stop() {
       health.abort();
-      server.setServing(false);
+      setServing(false);
       await open.close();
     },
   };
@@ -157,38 +171,43 @@ const openBroker = (user: User, { natsUrl, natsSeed, natsCaFile }: CommonSetting
     caFile: natsCaFile,
   });
 
-const startServer = <R extends Readers>(
+/** A worker answers nothing but health calls, and those only where it was told to listen. */
+async function startServer<R extends Readers>(
   { settings, loaded, logger }: Composition<R>,
   cast: Cast,
-): Promise<RpcServer> =>
-  startRpcServer({
-    listen: settings.listen,
+): Promise<RpcServer | undefined> {
+  const { listen, role, environment } = settings;
+  if (!listen) return undefined;
+  const answers = role !== "worker";
+  return startRpcServer({
+    listen,
     tls: loaded.tls,
     tokenKeys: loaded.tokenKeys,
     permissions,
-    services: cast.rpc ?? [],
-    reflection: settings.environment !== "production",
+    services: answers ? (cast.rpc ?? []) : [],
+    reflection: answers && environment !== "production",
     logger,
   });
+}
 
 function watch(parts: {
   nats: Nats;
   postgres: Postgres;
-  server: RpcServer;
+  setServing: (isServing: boolean) => void;
   runners: Runners;
   logger: Logger;
 }): AbortController {
-  const { nats, postgres, server, runners, logger } = parts;
+  const { nats, postgres, setServing, runners, logger } = parts;
   const health = new AbortController();
   const checks = [
     { name: "broker", run: async () => void (await nats.flush()) },
     { name: "postgres", run: () => postgres.check() },
     { name: "runners", run: () => runners.check() },
   ];
-  server.setServing(true);
+  setServing(true);
   const { signal } = health;
-  watchHealth({ checks, everyMs: 5_000, signal, logger, setServing: server.setServing }).catch(
-    (error: unknown) => logger.error({ err: classify(error) }, "health watch ended"),
+  watchHealth({ checks, everyMs: 5_000, signal, logger, setServing }).catch((error: unknown) =>
+    logger.error({ err: classify(error) }, "health watch ended"),
   );
   return health;
 }
