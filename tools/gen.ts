@@ -4,10 +4,11 @@ import { writeFileSync } from "node:fs";
 
 const gen = "packages/proto/gen";
 const permissionOption = "[chom.options.v1.permission]";
+const jobOption = "[chom.options.v1.job]";
 const personalOption = "[chom.options.v1.personal]";
 const secretOption = "[chom.options.v1.secret]";
 
-type Method = { name: string; options?: Record<string, string> };
+type Method = { name: string; inputType: string; options?: Record<string, string> };
 type Field = { jsonName: string; options?: Record<string, boolean> };
 type Message = { name: string; field?: Field[] };
 type File = {
@@ -38,6 +39,36 @@ writeFileSync(
   `// Generated from the proto options by tools/gen.ts. Do not edit.\n
 /** Which permission each RPC needs; a server refuses to start with a method that is not here. */
 export const permissions: Readonly<Record<string, string>> = {\n${rows.join("\n")}\n};\n`,
+);
+
+const jobRequests = image.file.flatMap((file) =>
+  (file.service ?? []).flatMap((service) =>
+    (service.method ?? []).flatMap((method) => {
+      const job = method.options?.[jobOption];
+      if (!job) return [];
+      const family = file.package?.split(".")[1];
+      const path = `/${file.package}.${service.name}/${method.name}`;
+      const permission = method.options?.[permissionOption];
+      const type = method.inputType.slice(1);
+      return `  "${job}": { family: "${family}", path: "${path}", type: "${type}", permission: "${permission}" },`;
+    }),
+  ),
+);
+writeFileSync(
+  `${gen}/job-requests.ts`,
+  `// Generated from the proto options by tools/gen.ts. Do not edit.\n
+/** By a job's name: its family, the method that starts it, that method's request type and permission. */
+export const jobRequests: Readonly<
+  Record<
+    string,
+    {
+      readonly family: string;
+      readonly path: string;
+      readonly type: string;
+      readonly permission: string;
+    }
+  >
+> = {\n${jobRequests.join("\n")}\n};\n`,
 );
 
 const personal = image.file.flatMap((file) =>

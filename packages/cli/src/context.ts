@@ -8,6 +8,7 @@ import { RetentionServiceService } from "@chom/proto/chom/backup/v1/retention";
 import { CredentialsServiceService } from "@chom/proto/chom/credentials/v1/credentials";
 import { RotationsServiceService } from "@chom/proto/chom/credentials/v1/rotations";
 import { EventsServiceService } from "@chom/proto/chom/events/v1/events";
+import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService } from "@chom/proto/chom/jobs/v1/jobs";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { SslServiceService } from "@chom/proto/chom/ssl/v1/ssl";
@@ -93,6 +94,7 @@ export function connectAll(context: Context) {
     retention: lazily(() => connectRpc(RetentionServiceService, at("backup"))),
     rotations: lazily(() => connectRpc(RotationsServiceService, at("credentials"))),
     ssl: lazily(() => connectRpc(SslServiceService, at("ssl"))),
+    dispatch: lazily(() => connectRpc(DispatchServiceService, at("scheduler"))),
     jobs: lazily(() => connectRpc(JobsServiceService, at("scheduler"))),
     events: lazily(() => connectRpc(EventsServiceService, at("scheduler"))),
     close: () => {

@@ -5,6 +5,7 @@ import { backupCommands } from "./backup-commands.ts";
 import { certificateCommands, keyCommands } from "./certificate-commands.ts";
 import { cleanCommands } from "./clean-commands.ts";
 import { databaseCommands } from "./database-commands.ts";
+import { completionCommands } from "./completion.ts";
 import { exitCodes, exitCodesHelp } from "./exit-codes.ts";
 import { dispatchCommands } from "./dispatch-command.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
@@ -57,6 +58,7 @@ for (const add of [
   eventCommands,
   topologyCommands,
   workCommands,
+  completionCommands,
 ]) {
   add(program);
 }

@@ -25,6 +25,7 @@ export const permissions: Readonly<Record<string, string>> = {
   "/chom.credentials.v1.RotationsService/RotateDueKeys": "key.rotate",
   "/chom.credentials.v1.RotationsService/GetRotationRun": "server.read",
   "/chom.events.v1.EventsService/Subscribe": "event.read",
+  "/chom.jobs.v1.DispatchService/DispatchJob": "job.dispatch",
   "/chom.jobs.v1.JobsService/GetJob": "job.read",
   "/chom.jobs.v1.JobsService/ListJobs": "job.read",
   "/chom.jobs.v1.JobsService/WatchJob": "job.read",

@@ -2,6 +2,7 @@
 import { BackupServiceService } from "@chom/proto/chom/backup/v1/backup";
 import { CredentialsServiceService } from "@chom/proto/chom/credentials/v1/credentials";
 import { type Event, EventsServiceService } from "@chom/proto/chom/events/v1/events";
+import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService, type WatchJobResponse } from "@chom/proto/chom/jobs/v1/jobs";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { SslServiceService } from "@chom/proto/chom/ssl/v1/ssl";
@@ -26,6 +27,7 @@ export function createClients(
   const provisioning = connectRpc(ProvisioningServiceService, options("provisioning"));
   const ssl = connectRpc(SslServiceService, options("ssl"));
   const jobs = connectRpc(JobsServiceService, options("scheduler"));
+  const dispatch = connectRpc(DispatchServiceService, options("scheduler"));
   const events = connectRpc(EventsServiceService, options("scheduler"));
   return {
     backup: backup.calls,
@@ -33,6 +35,7 @@ export function createClients(
     provisioning: provisioning.calls,
     ssl: ssl.calls,
     jobs: jobs.calls,
+    dispatch: dispatch.calls,
     /** Follows the tenant's events after a position; `stop` ends the stream. */
     follow: (afterPosition = 0n): { events: AsyncIterable<Event>; stop: () => void } => {
       const leaving = new AbortController();
@@ -46,7 +49,9 @@ export function createClients(
     watch: (jobId: string): AsyncIterable<WatchJobResponse> =>
       jobs.calls.watchJob({ jobId, afterSequence: 0n }),
     close: () => {
-      for (const client of [backup, credentials, provisioning, ssl, jobs, events]) client.close();
+      for (const client of [backup, credentials, provisioning, ssl, jobs, dispatch, events]) {
+        client.close();
+      }
     },
   };
 }

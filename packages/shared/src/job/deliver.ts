@@ -212,7 +212,9 @@ async function waitFor(
 ): Promise<Next> {
   const { engine, journal } = hands;
   if (journal.state().waitingFor !== key) {
-    await journal.request([journalEvents.JobWaiting({ leaseKey: key, holderJobId: owner, reason: "lease" })]);
+    await journal.request([
+      journalEvents.JobWaiting({ leaseKey: key, holderJobId: owner, reason: "lease" }),
+    ]);
   }
   await engine.tickets.take(ticketOf(hands, key));
   return inMs(hands, checkBackMs);

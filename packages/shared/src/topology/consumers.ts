@@ -39,6 +39,7 @@ const reactors: readonly (readonly [User, string, string])[] = [
   ["provisioning", "domains", "site"],
   ["credentials", "retire-keys", "server"],
   ...families.map((family) => [family, "job-control", "job-control"] as const),
+  ...families.map((family) => [family, "job-requests", "job-request"] as const),
 ];
 
 const pull = {

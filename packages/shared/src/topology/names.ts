@@ -21,11 +21,11 @@ export const queues: readonly Queue[] = ["high", "default", "low"];
 
 /** Which service writes the events of which kinds of aggregate. */
 export const aggregatesOf: Readonly<Partial<Record<User, readonly string[]>>> = {
-  backup: ["backups", "database-backup", "backup-cleaning"],
-  provisioning: ["site", "domain"],
-  ssl: ["certificate"],
-  credentials: ["server", "key-rotations"],
-  scheduler: ["job-control", "schedule", "chain", "batch", "alert"],
+  backup: ["backups", "database-backup", "backup-cleaning", "job-refusal"],
+  provisioning: ["site", "domain", "job-refusal"],
+  ssl: ["certificate", "job-refusal"],
+  credentials: ["server", "key-rotations", "job-refusal"],
+  scheduler: ["job-control", "job-request", "schedule", "chain", "batch", "alert"],
 };
 
 /** True for the name of a job family. */

@@ -6,6 +6,8 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { Timestamp } from "../../../google/protobuf/timestamp.ts";
+import { FailureInfo, Sealed } from "./journal.ts";
 
 export const protobufPackage = "chom.jobs.v1";
 
@@ -27,6 +29,76 @@ export interface JobControlRequested {
    * entry that is no longer the job's last word is dropped. 0 for wishes from before this field.
    */
   aboutSequence: bigint;
+}
+
+/** How a job that is asked for by name should run; empty fields leave it to the job. */
+export interface JobOptions {
+  /** high, default or low. */
+  queue: string;
+  /** 1 to 100. */
+  tries: number;
+  /** 1 s to 24 h. */
+  timeoutMs: bigint;
+  /** 1 to 20 delays. */
+  backoffMs: bigint[];
+  /** list or exponential. */
+  backoffKind: string;
+  backoffMaxMs: bigint;
+  maxExceptions: number;
+  /** The job starts no earlier. */
+  notBefore:
+    | Date
+    | undefined;
+  /** The job is cancelled when it has not started by then. */
+  expiresAt:
+    | Date
+    | undefined;
+  /** At most 20 of at most 64 characters. */
+  tags: string[];
+  /** While a job of this name with this key is pending, that job is the answer. */
+  uniqueKey: string;
+  uniqueUntilStart: boolean;
+}
+
+/** Asks a family to start a job. Aggregate `job-request`, one per job: `evt.<tenant>.job-request.<jobId>`. */
+export interface JobRequested {
+  jobId: string;
+  family: string;
+  jobName: string;
+  /** The request of the method that starts this job, as canonical JSON without its request id. */
+  request:
+    | Sealed
+    | undefined;
+  /** Keyed hash of name, request and options: the same id with another hash is another request. */
+  requestHash: string;
+  options: JobOptions | undefined;
+  actor: string;
+  reason: string;
+  /** What it is a part of; empty when it is not. */
+  chainId: string;
+  batchId: string;
+  scheduleId: string;
+}
+
+/** A field that was refused, and why. */
+export interface RefusedField {
+  field: string;
+  description: string;
+}
+
+/**
+ * The family could not accept a job that was asked for: it never ran and never will.
+ * Aggregate `job-refusal`, one per job: `evt.<tenant>.job-refusal.<jobId>`, written by the family.
+ */
+export interface JobRefused {
+  jobId: string;
+  family: string;
+  jobName: string;
+  failure: FailureInfo | undefined;
+  fields: RefusedField[];
+  chainId: string;
+  batchId: string;
+  scheduleId: string;
 }
 
 function createBaseJobControlRequested(): JobControlRequested {
@@ -193,6 +265,901 @@ export const JobControlRequested: MessageFns<JobControlRequested, "chom.jobs.v1.
   },
 };
 
+function createBaseJobOptions(): JobOptions {
+  return {
+    queue: "",
+    tries: 0,
+    timeoutMs: 0n,
+    backoffMs: [],
+    backoffKind: "",
+    backoffMaxMs: 0n,
+    maxExceptions: 0,
+    notBefore: undefined,
+    expiresAt: undefined,
+    tags: [],
+    uniqueKey: "",
+    uniqueUntilStart: false,
+  };
+}
+
+export const JobOptions: MessageFns<JobOptions, "chom.jobs.v1.JobOptions"> = {
+  $type: "chom.jobs.v1.JobOptions" as const,
+
+  encode(message: JobOptions, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.queue !== "") {
+      writer.uint32(10).string(message.queue);
+    }
+    if (message.tries !== 0) {
+      writer.uint32(16).int32(message.tries);
+    }
+    if (message.timeoutMs !== 0n) {
+      if (BigInt.asIntN(64, message.timeoutMs) !== message.timeoutMs) {
+        throw new globalThis.Error("value provided for field message.timeoutMs of type int64 too large");
+      }
+      writer.uint32(24).int64(message.timeoutMs);
+    }
+    if (message.backoffMs.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.backoffMs) {
+        if (BigInt.asIntN(64, v) !== v) {
+          throw new globalThis.Error("a value provided in array field backoffMs of type int64 is too large");
+        }
+        writer.int64(v);
+      }
+      writer.join();
+    }
+    if (message.backoffKind !== "") {
+      writer.uint32(42).string(message.backoffKind);
+    }
+    if (message.backoffMaxMs !== 0n) {
+      if (BigInt.asIntN(64, message.backoffMaxMs) !== message.backoffMaxMs) {
+        throw new globalThis.Error("value provided for field message.backoffMaxMs of type int64 too large");
+      }
+      writer.uint32(48).int64(message.backoffMaxMs);
+    }
+    if (message.maxExceptions !== 0) {
+      writer.uint32(56).int32(message.maxExceptions);
+    }
+    if (message.notBefore !== undefined) {
+      Timestamp.encode(toTimestamp(message.notBefore), writer.uint32(66).fork()).join();
+    }
+    if (message.expiresAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.expiresAt), writer.uint32(74).fork()).join();
+    }
+    for (const v of message.tags) {
+      writer.uint32(82).string(v!);
+    }
+    if (message.uniqueKey !== "") {
+      writer.uint32(90).string(message.uniqueKey);
+    }
+    if (message.uniqueUntilStart !== false) {
+      writer.uint32(96).bool(message.uniqueUntilStart);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobOptions {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobOptions();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.queue = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.tries = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.timeoutMs = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.backoffMs.push(reader.int64() as bigint);
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.backoffMs.push(reader.int64() as bigint);
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.backoffKind = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.backoffMaxMs = reader.int64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.maxExceptions = reader.int32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.notBefore = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.expiresAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.tags.push(reader.string());
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.uniqueKey = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 96) {
+              break;
+            }
+
+            message.uniqueUntilStart = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobOptions {
+    return {
+      queue: isSet(object.queue) ? globalThis.String(object.queue) : "",
+      tries: isSet(object.tries) ? globalThis.Number(object.tries) : 0,
+      timeoutMs: isSet(object.timeoutMs)
+        ? BigInt(object.timeoutMs)
+        : isSet(object.timeout_ms)
+        ? BigInt(object.timeout_ms)
+        : 0n,
+      backoffMs: globalThis.Array.isArray(object?.backoffMs)
+        ? object.backoffMs.map((e: any) => BigInt(e))
+        : globalThis.Array.isArray(object?.backoff_ms)
+        ? object.backoff_ms.map((e: any) => BigInt(e))
+        : [],
+      backoffKind: isSet(object.backoffKind)
+        ? globalThis.String(object.backoffKind)
+        : isSet(object.backoff_kind)
+        ? globalThis.String(object.backoff_kind)
+        : "",
+      backoffMaxMs: isSet(object.backoffMaxMs)
+        ? BigInt(object.backoffMaxMs)
+        : isSet(object.backoff_max_ms)
+        ? BigInt(object.backoff_max_ms)
+        : 0n,
+      maxExceptions: isSet(object.maxExceptions)
+        ? globalThis.Number(object.maxExceptions)
+        : isSet(object.max_exceptions)
+        ? globalThis.Number(object.max_exceptions)
+        : 0,
+      notBefore: isSet(object.notBefore)
+        ? fromJsonTimestamp(object.notBefore)
+        : isSet(object.not_before)
+        ? fromJsonTimestamp(object.not_before)
+        : undefined,
+      expiresAt: isSet(object.expiresAt)
+        ? fromJsonTimestamp(object.expiresAt)
+        : isSet(object.expires_at)
+        ? fromJsonTimestamp(object.expires_at)
+        : undefined,
+      tags: globalThis.Array.isArray(object?.tags)
+        ? object.tags.map((e: any) => globalThis.String(e))
+        : [],
+      uniqueKey: isSet(object.uniqueKey)
+        ? globalThis.String(object.uniqueKey)
+        : isSet(object.unique_key)
+        ? globalThis.String(object.unique_key)
+        : "",
+      uniqueUntilStart: isSet(object.uniqueUntilStart)
+        ? globalThis.Boolean(object.uniqueUntilStart)
+        : isSet(object.unique_until_start)
+        ? globalThis.Boolean(object.unique_until_start)
+        : false,
+    };
+  },
+
+  toJSON(message: JobOptions): unknown {
+    const obj: any = {};
+    if (message.queue !== "") {
+      obj.queue = message.queue;
+    }
+    if (message.tries !== 0) {
+      obj.tries = Math.round(message.tries);
+    }
+    if (message.timeoutMs !== 0n) {
+      obj.timeoutMs = message.timeoutMs.toString();
+    }
+    if (message.backoffMs?.length) {
+      obj.backoffMs = message.backoffMs.map((e) => e.toString());
+    }
+    if (message.backoffKind !== "") {
+      obj.backoffKind = message.backoffKind;
+    }
+    if (message.backoffMaxMs !== 0n) {
+      obj.backoffMaxMs = message.backoffMaxMs.toString();
+    }
+    if (message.maxExceptions !== 0) {
+      obj.maxExceptions = Math.round(message.maxExceptions);
+    }
+    if (message.notBefore !== undefined) {
+      obj.notBefore = message.notBefore.toISOString();
+    }
+    if (message.expiresAt !== undefined) {
+      obj.expiresAt = message.expiresAt.toISOString();
+    }
+    if (message.tags?.length) {
+      obj.tags = message.tags;
+    }
+    if (message.uniqueKey !== "") {
+      obj.uniqueKey = message.uniqueKey;
+    }
+    if (message.uniqueUntilStart !== false) {
+      obj.uniqueUntilStart = message.uniqueUntilStart;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobOptions>): JobOptions {
+    return JobOptions.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobOptions>): JobOptions {
+    const message = createBaseJobOptions();
+    message.queue = object.queue ?? "";
+    message.tries = object.tries ?? 0;
+    message.timeoutMs = (object.timeoutMs !== undefined && object.timeoutMs !== null) ? BigInt(object.timeoutMs) : 0n;
+    message.backoffMs = object.backoffMs?.map((e) => BigInt(e)) || [];
+    message.backoffKind = object.backoffKind ?? "";
+    message.backoffMaxMs = (object.backoffMaxMs !== undefined && object.backoffMaxMs !== null)
+      ? BigInt(object.backoffMaxMs)
+      : 0n;
+    message.maxExceptions = object.maxExceptions ?? 0;
+    message.notBefore = object.notBefore ?? undefined;
+    message.expiresAt = object.expiresAt ?? undefined;
+    message.tags = object.tags?.map((e) => e) || [];
+    message.uniqueKey = object.uniqueKey ?? "";
+    message.uniqueUntilStart = object.uniqueUntilStart ?? false;
+    return message;
+  },
+};
+
+function createBaseJobRequested(): JobRequested {
+  return {
+    jobId: "",
+    family: "",
+    jobName: "",
+    request: undefined,
+    requestHash: "",
+    options: undefined,
+    actor: "",
+    reason: "",
+    chainId: "",
+    batchId: "",
+    scheduleId: "",
+  };
+}
+
+export const JobRequested: MessageFns<JobRequested, "chom.jobs.v1.JobRequested"> = {
+  $type: "chom.jobs.v1.JobRequested" as const,
+
+  encode(message: JobRequested, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.family !== "") {
+      writer.uint32(18).string(message.family);
+    }
+    if (message.jobName !== "") {
+      writer.uint32(26).string(message.jobName);
+    }
+    if (message.request !== undefined) {
+      Sealed.encode(message.request, writer.uint32(34).fork()).join();
+    }
+    if (message.requestHash !== "") {
+      writer.uint32(42).string(message.requestHash);
+    }
+    if (message.options !== undefined) {
+      JobOptions.encode(message.options, writer.uint32(50).fork()).join();
+    }
+    if (message.actor !== "") {
+      writer.uint32(58).string(message.actor);
+    }
+    if (message.reason !== "") {
+      writer.uint32(66).string(message.reason);
+    }
+    if (message.chainId !== "") {
+      writer.uint32(74).string(message.chainId);
+    }
+    if (message.batchId !== "") {
+      writer.uint32(82).string(message.batchId);
+    }
+    if (message.scheduleId !== "") {
+      writer.uint32(90).string(message.scheduleId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRequested {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRequested();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.family = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.jobName = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.request = Sealed.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.requestHash = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.options = JobOptions.decode(reader, reader.uint32());
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.actor = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.chainId = reader.string();
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.batchId = reader.string();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.scheduleId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobRequested {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      family: isSet(object.family) ? globalThis.String(object.family) : "",
+      jobName: isSet(object.jobName)
+        ? globalThis.String(object.jobName)
+        : isSet(object.job_name)
+        ? globalThis.String(object.job_name)
+        : "",
+      request: isSet(object.request) ? Sealed.fromJSON(object.request) : undefined,
+      requestHash: isSet(object.requestHash)
+        ? globalThis.String(object.requestHash)
+        : isSet(object.request_hash)
+        ? globalThis.String(object.request_hash)
+        : "",
+      options: isSet(object.options) ? JobOptions.fromJSON(object.options) : undefined,
+      actor: isSet(object.actor) ? globalThis.String(object.actor) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      chainId: isSet(object.chainId)
+        ? globalThis.String(object.chainId)
+        : isSet(object.chain_id)
+        ? globalThis.String(object.chain_id)
+        : "",
+      batchId: isSet(object.batchId)
+        ? globalThis.String(object.batchId)
+        : isSet(object.batch_id)
+        ? globalThis.String(object.batch_id)
+        : "",
+      scheduleId: isSet(object.scheduleId)
+        ? globalThis.String(object.scheduleId)
+        : isSet(object.schedule_id)
+        ? globalThis.String(object.schedule_id)
+        : "",
+    };
+  },
+
+  toJSON(message: JobRequested): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.family !== "") {
+      obj.family = message.family;
+    }
+    if (message.jobName !== "") {
+      obj.jobName = message.jobName;
+    }
+    if (message.request !== undefined) {
+      obj.request = Sealed.toJSON(message.request);
+    }
+    if (message.requestHash !== "") {
+      obj.requestHash = message.requestHash;
+    }
+    if (message.options !== undefined) {
+      obj.options = JobOptions.toJSON(message.options);
+    }
+    if (message.actor !== "") {
+      obj.actor = message.actor;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.chainId !== "") {
+      obj.chainId = message.chainId;
+    }
+    if (message.batchId !== "") {
+      obj.batchId = message.batchId;
+    }
+    if (message.scheduleId !== "") {
+      obj.scheduleId = message.scheduleId;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobRequested>): JobRequested {
+    return JobRequested.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobRequested>): JobRequested {
+    const message = createBaseJobRequested();
+    message.jobId = object.jobId ?? "";
+    message.family = object.family ?? "";
+    message.jobName = object.jobName ?? "";
+    message.request = (object.request !== undefined && object.request !== null)
+      ? Sealed.fromPartial(object.request)
+      : undefined;
+    message.requestHash = object.requestHash ?? "";
+    message.options = (object.options !== undefined && object.options !== null)
+      ? JobOptions.fromPartial(object.options)
+      : undefined;
+    message.actor = object.actor ?? "";
+    message.reason = object.reason ?? "";
+    message.chainId = object.chainId ?? "";
+    message.batchId = object.batchId ?? "";
+    message.scheduleId = object.scheduleId ?? "";
+    return message;
+  },
+};
+
+function createBaseRefusedField(): RefusedField {
+  return { field: "", description: "" };
+}
+
+export const RefusedField: MessageFns<RefusedField, "chom.jobs.v1.RefusedField"> = {
+  $type: "chom.jobs.v1.RefusedField" as const,
+
+  encode(message: RefusedField, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.field !== "") {
+      writer.uint32(10).string(message.field);
+    }
+    if (message.description !== "") {
+      writer.uint32(18).string(message.description);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RefusedField {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRefusedField();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.field = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.description = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): RefusedField {
+    return {
+      field: isSet(object.field) ? globalThis.String(object.field) : "",
+      description: isSet(object.description) ? globalThis.String(object.description) : "",
+    };
+  },
+
+  toJSON(message: RefusedField): unknown {
+    const obj: any = {};
+    if (message.field !== "") {
+      obj.field = message.field;
+    }
+    if (message.description !== "") {
+      obj.description = message.description;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<RefusedField>): RefusedField {
+    return RefusedField.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<RefusedField>): RefusedField {
+    const message = createBaseRefusedField();
+    message.field = object.field ?? "";
+    message.description = object.description ?? "";
+    return message;
+  },
+};
+
+function createBaseJobRefused(): JobRefused {
+  return {
+    jobId: "",
+    family: "",
+    jobName: "",
+    failure: undefined,
+    fields: [],
+    chainId: "",
+    batchId: "",
+    scheduleId: "",
+  };
+}
+
+export const JobRefused: MessageFns<JobRefused, "chom.jobs.v1.JobRefused"> = {
+  $type: "chom.jobs.v1.JobRefused" as const,
+
+  encode(message: JobRefused, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.jobId !== "") {
+      writer.uint32(10).string(message.jobId);
+    }
+    if (message.family !== "") {
+      writer.uint32(18).string(message.family);
+    }
+    if (message.jobName !== "") {
+      writer.uint32(26).string(message.jobName);
+    }
+    if (message.failure !== undefined) {
+      FailureInfo.encode(message.failure, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.fields) {
+      RefusedField.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.chainId !== "") {
+      writer.uint32(50).string(message.chainId);
+    }
+    if (message.batchId !== "") {
+      writer.uint32(58).string(message.batchId);
+    }
+    if (message.scheduleId !== "") {
+      writer.uint32(66).string(message.scheduleId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): JobRefused {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseJobRefused();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.jobId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.family = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.jobName = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.failure = FailureInfo.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.fields.push(RefusedField.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.chainId = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.batchId = reader.string();
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.scheduleId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): JobRefused {
+    return {
+      jobId: isSet(object.jobId)
+        ? globalThis.String(object.jobId)
+        : isSet(object.job_id)
+        ? globalThis.String(object.job_id)
+        : "",
+      family: isSet(object.family) ? globalThis.String(object.family) : "",
+      jobName: isSet(object.jobName)
+        ? globalThis.String(object.jobName)
+        : isSet(object.job_name)
+        ? globalThis.String(object.job_name)
+        : "",
+      failure: isSet(object.failure) ? FailureInfo.fromJSON(object.failure) : undefined,
+      fields: globalThis.Array.isArray(object?.fields) ? object.fields.map((e: any) => RefusedField.fromJSON(e)) : [],
+      chainId: isSet(object.chainId)
+        ? globalThis.String(object.chainId)
+        : isSet(object.chain_id)
+        ? globalThis.String(object.chain_id)
+        : "",
+      batchId: isSet(object.batchId)
+        ? globalThis.String(object.batchId)
+        : isSet(object.batch_id)
+        ? globalThis.String(object.batch_id)
+        : "",
+      scheduleId: isSet(object.scheduleId)
+        ? globalThis.String(object.scheduleId)
+        : isSet(object.schedule_id)
+        ? globalThis.String(object.schedule_id)
+        : "",
+    };
+  },
+
+  toJSON(message: JobRefused): unknown {
+    const obj: any = {};
+    if (message.jobId !== "") {
+      obj.jobId = message.jobId;
+    }
+    if (message.family !== "") {
+      obj.family = message.family;
+    }
+    if (message.jobName !== "") {
+      obj.jobName = message.jobName;
+    }
+    if (message.failure !== undefined) {
+      obj.failure = FailureInfo.toJSON(message.failure);
+    }
+    if (message.fields?.length) {
+      obj.fields = message.fields.map((e) => RefusedField.toJSON(e));
+    }
+    if (message.chainId !== "") {
+      obj.chainId = message.chainId;
+    }
+    if (message.batchId !== "") {
+      obj.batchId = message.batchId;
+    }
+    if (message.scheduleId !== "") {
+      obj.scheduleId = message.scheduleId;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<JobRefused>): JobRefused {
+    return JobRefused.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<JobRefused>): JobRefused {
+    const message = createBaseJobRefused();
+    message.jobId = object.jobId ?? "";
+    message.family = object.family ?? "";
+    message.jobName = object.jobName ?? "";
+    message.failure = (object.failure !== undefined && object.failure !== null)
+      ? FailureInfo.fromPartial(object.failure)
+      : undefined;
+    message.fields = object.fields?.map((e) => RefusedField.fromPartial(e)) || [];
+    message.chainId = object.chainId ?? "";
+    message.batchId = object.batchId ?? "";
+    message.scheduleId = object.scheduleId ?? "";
+    return message;
+  },
+};
+
 type Builtin = Date | Function | Uint8Array | string | number | boolean | bigint | undefined;
 
 export type DeepPartial<T> = T extends bigint ? string | number | bigint
@@ -200,6 +1167,28 @@ export type DeepPartial<T> = T extends bigint ? string | number | bigint
   : T extends ReadonlyArray<infer U> ? ReadonlyArray<DeepPartial<U>>
   : T extends {} ? { [K in keyof T]?: DeepPartial<T[K]> }
   : Partial<T>;
+
+function toTimestamp(date: Date): Timestamp {
+  const seconds = BigInt(Math.trunc(date.getTime() / 1_000));
+  const nanos = (date.getTime() % 1_000) * 1_000_000;
+  return { seconds, nanos };
+}
+
+function fromTimestamp(t: Timestamp): Date {
+  let millis = (globalThis.Number(t.seconds.toString()) || 0) * 1_000;
+  millis += (t.nanos || 0) / 1_000_000;
+  return new globalThis.Date(millis);
+}
+
+function fromJsonTimestamp(o: any): Date {
+  if (o instanceof globalThis.Date) {
+    return o;
+  } else if (typeof o === "string") {
+    return new globalThis.Date(o);
+  } else {
+    return fromTimestamp(Timestamp.fromJSON(o));
+  }
+}
 
 function isSet(value: any): boolean {
   return value !== null && value !== undefined;
