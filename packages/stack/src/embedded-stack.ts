@@ -10,6 +10,7 @@ import { inboxPrefix } from "@chom/shared/topology/names";
 import { serverConfig } from "@chom/shared/topology/server-config";
 import { topology } from "@chom/shared/topology/topology";
 import { type Ca, createCa, issueCertificate } from "./certificates.ts";
+import { postgresClients } from "./database-clients.ts";
 import { createIdentities, type Identities } from "./identities.ts";
 import { type NatsServer, startNatsServer } from "./nats-server.ts";
 import { onExit } from "./on-exit.ts";
@@ -125,10 +126,28 @@ async function tlsFiles(ca: Ca, name: string, folder: string): Promise<TlsFiles>
   return files;
 }
 
+/** The control plane's own database as a source of backups, and programs that are as new as the server. */
+async function databaseSettings(
+  folder: string,
+  postgres: Postgres,
+  progress: Progress,
+): Promise<Record<string, string>> {
+  const file = join(folder, "control-plane.url");
+  writeFileSync(file, `${postgres.url.replace(/\/postgres$/, "/chom")}\n`, { mode: 0o600 });
+  const sources = { CHOM_DATABASES: `control-plane=${file}` };
+  try {
+    return { ...sources, CHOM_DATABASE_TOOLS: await postgresClients(progress) };
+  } catch (error) {
+    progress(`backups of the database need its client programs: ${(error as Error).message}`);
+    return sources;
+  }
+}
+
 /** Keys that outlive the log: the root of payload encryption, the ACME account, the backup identity. */
 async function ownSettings(
   folder: string,
   pebble: Pebble,
+  databases: Record<string, string>,
 ): Promise<Record<ServiceName, Record<string, string>>> {
   const acmeCa = join(folder, "acme-ca.pem");
   writeFileSync(acmeCa, pebble.ca);
@@ -151,6 +170,7 @@ async function ownSettings(
     backup: {
       CHOM_VAULT: `file://${join(folder, "vault")}`,
       CHOM_BACKUP_IDENTITY_FILE: identity,
+      ...databases,
     },
     scheduler: {},
   };
@@ -179,7 +199,11 @@ export async function startEmbeddedStack(
     const ca = await createCa("CHOM embedded stack");
     const rootKey = join(folder, "root.key");
     writeFileSync(rootKey, `stack ${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
-    const own = await ownSettings(folder, pebble);
+    const own = await ownSettings(
+      folder,
+      pebble,
+      await databaseSettings(folder, postgres, progress),
+    );
     const services = {} as Record<ServiceName, ServiceProcess>;
     let credentialsAddress = "";
     for (const name of serviceNames) {

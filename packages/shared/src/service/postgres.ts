@@ -35,7 +35,7 @@ const connect = (url: Secret, max: number, service: string) =>
 export function openPostgres(url: Secret, service: string, max = 10): Postgres {
   const sql = connect(url, max, service);
   // Locks have a pool of their own: long holders must not starve queries.
-  const locks = connect(url, 4, service);
+  const locks = connect(url, 12, service);
   return {
     // drizzle's type differs from the port's by its driver only.
     db: drizzle(sql) as unknown as Database,

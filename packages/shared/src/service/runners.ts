@@ -27,6 +27,7 @@ import type { AppParts, Attached } from "./build-app.ts";
 import { answerJobRequests } from "./job-requests.ts";
 import { runTick } from "./ticks.ts";
 import { workPlan } from "./work-settings.ts";
+import { reportWorker } from "./worker-report.ts";
 
 /** Tables that a service has whatever it does. */
 export const sharedTables = (name: string): readonly string[] => [
@@ -178,6 +179,10 @@ export function startRunners(parts: RunnersParts): Runners {
   const stopping = new AbortController();
   const { projectors, reactors, ticks } = besides(parts, family, stopping.signal);
   const workers = settings.role === "api" ? undefined : family?.work();
+  const { nats, logger } = parts;
+  const worker = `${name}@${hostname()}.${process.pid}`;
+  const reports =
+    workers && reportWorker({ nats, family: name, worker, running: workers.running, logger });
   return {
     workers,
     ended: workers?.ended.then(exitCodeOf) ?? new Promise(() => {}),
@@ -189,6 +194,7 @@ export function startRunners(parts: RunnersParts): Runners {
       stopping.abort();
       await Promise.all([
         workers?.stop(drainMs),
+        reports?.stop(),
         ...reactors.map((running) => running.stop()),
         ...ticks,
       ]);
