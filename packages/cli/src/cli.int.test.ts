@@ -98,7 +98,7 @@ beforeAll(async () => {
   credentials = await startCredentials();
   const environment = await ground.environment("scheduler");
   scheduler = start(schedulerMain, [], { ...environment, CHOM_LOG_LEVEL: "info" });
-  const address = () => /"address":"([^"]+)","msg":"serving"/.exec(scheduler.written.out)?.[1];
+  const address = () => /"address":"([^"]+)"[^\n]*"msg":"serving"/.exec(scheduler.written.out)?.[1];
   await vi.waitUntil(address, { timeout: 30_000, interval: 100 });
   const tokenFile = join(ground.folder, "token");
   writeFileSync(tokenFile, await ground.issue("acme"), { mode: 0o600 });

@@ -45,6 +45,8 @@ const remedies: Readonly<Record<string, string>> = {
   "log-unavailable": "check that the broker runs at --nats-url and that the seed is its user's",
   "confirmation-needed": "look with --dry-run, then repeat it with --force",
   "tool-missing": "do what the message says, then: chom job retry <id>",
+  "rotation-hindered":
+    "see the server with: chom server show <id>, and its jobs with: chom job list",
   "server-not-ready": "see its state with: chom server show <id>",
 };
 

@@ -1,6 +1,6 @@
 /** `chom secrets:rotate`: keys of servers that are older than the policy allows. */
 import { RotationResult, RotationState } from "@chom/proto/chom/credentials/v1/rotations";
-import { classify, invalid } from "@chom/shared/failure/failure";
+import { classify, invalid, rejected } from "@chom/shared/failure/failure";
 import type { Command } from "commander";
 import {
   afterStart,
@@ -64,11 +64,15 @@ async function rotate(session: Session, options: RotateOptions): Promise<number>
   const ready = due.filter(({ hindrance }) => hindrance === "");
   const plan = { servers: due.map(RotationState.toJSON), maxAgeDays, rotates: ready.length };
   if (!output.json && due.length > 0) output.many(due, columns, RotationState.toJSON);
-  if (ready.length === 0) {
-    output.note(
-      `no rotation needed: of ${known} keys none can be rotated that is ${maxAgeDays} days old`,
-    );
-  } else output.note(`${ready.length} of ${known} keys are to be rotated`);
+  const [first] = due;
+  if (ready.length > 0) output.note(`${ready.length} of ${known} keys are to be rotated`);
+  else if (!first)
+    output.note(`no rotation needed: none of ${known} keys is ${maxAgeDays} days old`);
+  else if (serverId === "") output.note(`${due.length} keys are due, but none can be rotated now`);
+  else if (!options.dryRun) {
+    const why = `the server's key cannot be rotated now: ${first.hindrance}`;
+    throw rejected("rotation-hindered", why);
+  }
   if (options.dryRun || ready.length === 0) {
     if (output.json) output.one(plan, [], (row) => row);
     return exitCodes.ok;

@@ -147,7 +147,7 @@ async function databaseSettings(
 async function ownSettings(
   folder: string,
   pebble: Pebble,
-  databases: Record<string, string>,
+  databases: Promise<Record<string, string>>,
 ): Promise<Record<ServiceName, Record<string, string>>> {
   const acmeCa = join(folder, "acme-ca.pem");
   writeFileSync(acmeCa, pebble.ca);
@@ -170,7 +170,7 @@ async function ownSettings(
     backup: {
       CHOM_VAULT: `file://${join(folder, "vault")}`,
       CHOM_BACKUP_IDENTITY_FILE: identity,
-      ...databases,
+      ...(await databases),
     },
     scheduler: {},
   };
@@ -199,11 +199,8 @@ export async function startEmbeddedStack(
     const ca = await createCa("CHOM embedded stack");
     const rootKey = join(folder, "root.key");
     writeFileSync(rootKey, `stack ${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
-    const own = await ownSettings(
-      folder,
-      pebble,
-      await databaseSettings(folder, postgres, progress),
-    );
+    const databases = databaseSettings(folder, postgres, progress);
+    const own = await ownSettings(folder, pebble, databases);
     const services = {} as Record<ServiceName, ServiceProcess>;
     let credentialsAddress = "";
     for (const name of serviceNames) {

@@ -116,3 +116,96 @@ test("a point is kept until the promised day", () => {
   expect(keptOf([...many, held(ago(-1))])).toContain("held");
   expect(keptOf([...many, held(ago(1))])).not.toContain("held");
 });
+
+/** Days since 1970 as year, month (0 to 11) and day, by the calendar's own arithmetic (no Date). */
+function civil(days: number): { year: number; month: number; day: number } {
+  let [year, left] = [1970, days];
+  const isLeap = (y: number) => (y % 4 === 0 && y % 100 !== 0) || y % 400 === 0;
+  for (; left >= (isLeap(year) ? 366 : 365); year += 1) left -= isLeap(year) ? 366 : 365;
+  const lengths = [31, isLeap(year) ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+  let month = 0;
+  for (; left >= (lengths[month] ?? 31); month += 1) left -= lengths[month] ?? 31;
+  return { year, month, day: left + 1 };
+}
+
+/** What must be there of one backup a day without a gap, said without buckets: by walking the calendar back. */
+function wantedDays(today: number, first: number): number[] {
+  const wanted = new Set<number>();
+  for (let at = 0; at < 7; at += 1) wanted.add(today - at);
+  // 1970-01-05 was a Monday: the day before each Monday ends a week.
+  let sunday = today - ((today + 3) % 7) - 1;
+  for (let at = 0; at < 3; at += 1, sunday -= 7) wanted.add(sunday);
+  let lastOfMonth = today - civil(today).day;
+  for (let at = 0; at < 11; at += 1) {
+    wanted.add(lastOfMonth);
+    lastOfMonth -= civil(lastOfMonth).day;
+  }
+  return [...wanted].filter((day) => day >= first).toSorted((a, b) => b - a);
+}
+
+const dayNumber = fc.integer({ min: 20_000, max: 40_000 });
+const minuteOfDay = fc.integer({ min: 0, max: 1_439 });
+const atMinute = (day: number, minute: number) => new Date(day * dayMs + minute * 60_000);
+
+test("twenty years of daily backups, cleaned as time goes: on every day exactly what the calendar says is there", () => {
+  const years = 20 * 365 + 5;
+  fc.assert(
+    fc.property(dayNumber, minuteOfDay, (first, minute) => {
+      let there: RetentionPoint[] = [];
+      for (let day = first; day < first + years; day += 1) {
+        there = [...there, point(`d${day}`, atMinute(day, minute))];
+        const kept = keptOf(there, atMinute(day, minute));
+        there = there.filter(({ backupId }) => kept.includes(backupId));
+        expect(kept).toEqual(wantedDays(day, first).map((wanted) => `d${wanted}`));
+      }
+    }),
+    { numRuns: 3 },
+  );
+});
+
+test("cleaning seldom or late comes to the same, and never needs what an earlier cleaning let go", () => {
+  const pauses = fc.array(fc.integer({ min: 1, max: 45 }), { minLength: 100, maxLength: 160 });
+  fc.assert(
+    fc.property(dayNumber, minuteOfDay, pauses, (first, minute, everyDays) => {
+      let there: RetentionPoint[] = [];
+      let day = first - 1;
+      for (const days of everyDays) {
+        for (let at = 0; at < days; at += 1) {
+          day += 1;
+          there.push(point(`d${day}`, atMinute(day, minute)));
+        }
+        const kept = keptOf(there, atMinute(day, minute));
+        there = there.filter(({ backupId }) => kept.includes(backupId));
+        expect(kept).toEqual(wantedDays(day, first).map((wanted) => `d${wanted}`));
+      }
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test("with gaps, proofs and retries, what is let go day by day is what the whole history would let go", () => {
+  const days = fc.array(
+    fc.array(fc.record({ minute: minuteOfDay, isVerified: fc.boolean() }), { maxLength: 2 }),
+    { minLength: 300, maxLength: 420 },
+  );
+  fc.assert(
+    fc.property(dayNumber, days, (first, history) => {
+      const all: RetentionPoint[] = [];
+      let there: RetentionPoint[] = [];
+      for (const [at, backups] of history.entries()) {
+        const made = backups.map(({ minute, isVerified }, index) =>
+          point(`d${String(at).padStart(4, "0")}-${index}`, atMinute(first + at, minute), {
+            isVerified,
+          }),
+        );
+        all.push(...made);
+        there.push(...made);
+        const kept = keptOf(there, atMinute(first + at + 1, 0));
+        there = there.filter(({ backupId }) => kept.includes(backupId));
+      }
+      const now = atMinute(first + history.length, 0);
+      expect(keptOf(there, now)).toEqual(keptOf(all, now));
+    }),
+    { numRuns: 10 },
+  );
+});
