@@ -11,6 +11,7 @@ import { EventsServiceService } from "@chom/proto/chom/events/v1/events";
 import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService } from "@chom/proto/chom/jobs/v1/jobs";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
+import { AlertsServiceService } from "@chom/proto/chom/scheduler/v1/alerts";
 import { SslServiceService } from "@chom/proto/chom/ssl/v1/ssl";
 import { permanent } from "@chom/shared/failure/failure";
 import { type ConnectOptions, connectRpc } from "@chom/shared/rpc/client";
@@ -95,6 +96,7 @@ export function connectAll(context: Context) {
     rotations: lazily(() => connectRpc(RotationsServiceService, at("credentials"))),
     ssl: lazily(() => connectRpc(SslServiceService, at("ssl"))),
     dispatch: lazily(() => connectRpc(DispatchServiceService, at("scheduler"))),
+    alerts: lazily(() => connectRpc(AlertsServiceService, at("scheduler"))),
     jobs: lazily(() => connectRpc(JobsServiceService, at("scheduler"))),
     events: lazily(() => connectRpc(EventsServiceService, at("scheduler"))),
     close: () => {

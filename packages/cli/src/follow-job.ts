@@ -30,6 +30,9 @@ const sentences: Readonly<Record<string, (data: Data) => string>> = {
   JobCancelRequested: (data) => `cancel asked by ${text(data["actor"])}`,
   JobCancelled: (data) => `cancelled: ${text(data["reason"])}`,
   JobRetried: () => "retried",
+  JobForgotten: () => "forgotten",
+  JobCancelAcknowledged: (data) => `${text(data["worker"])} is stopping it`,
+  JobCancelEscalated: (data) => `cancel escalated: ${text(data["reason"])}`,
 };
 
 /** One journal entry as one line for people. */

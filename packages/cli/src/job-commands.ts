@@ -1,104 +1,22 @@
 /** `chom job …` and `chom events …`: what runs, what ran, what happened. */
 import { Event } from "@chom/proto/chom/events/v1/events";
-import { CancelJobResponse, Job, JobState, WatchJobResponse } from "@chom/proto/chom/jobs/v1/jobs";
+import { CancelJobResponse, JobState, WatchJobResponse } from "@chom/proto/chom/jobs/v1/jobs";
 import type { Command } from "commander";
-import {
-  allPages,
-  collect,
-  connected,
-  contextOption,
-  leaf,
-  member,
-  wholeNumber,
-} from "./command.ts";
+import { collect, connected, contextOption, leaf, wholeNumber } from "./command.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { isFailed, sentenceOf } from "./follow-job.ts";
-import { type Column, time, word } from "./output.ts";
-
-const columns: readonly Column<Job>[] = [
-  ["id", ({ jobId }) => jobId],
-  ["name", ({ name }) => name],
-  ["state", ({ state }) => word(state)],
-  ["site", ({ siteId }) => siteId],
-  ["queued", ({ queuedAt }) => time(queuedAt)],
-  ["ended", ({ endedAt }) => time(endedAt)],
-];
-const details: readonly Column<Job>[] = [
-  ...columns,
-  ["family", ({ family, queue }) => `${family} (${queue})`],
-  ["server", ({ serverId }) => serverId],
-  ["asked by", ({ actor }) => actor],
-  ["attempts", ({ attempts, tries }) => `${attempts} of ${tries}`],
-  ["progress", ({ percent, progress }) => (progress === "" ? "" : `${percent} % ${progress}`)],
-  ["due", ({ dueAt }) => (dueAt ? time(dueAt) : "")],
-  ["reason", ({ reason }) => reason],
-  ["failure", ({ failure }) => (failure ? `${failure.message} (${failure.code})` : "")],
-  ["in step", ({ failure }) => failure?.step ?? ""],
-  ["tags", ({ tags }) => tags.join(", ")],
-];
-
-type ListOptions = {
-  json?: boolean;
-  family: string;
-  name: string;
-  state?: readonly JobState[];
-  site: string;
-  server: string;
-  tag: string;
-  limit: number;
-};
-
-function listCommand(job: Command): void {
-  leaf(
-    job,
-    "list",
-    "List jobs, newest first.",
-    `
-chom job list --state failed --state parked
-chom job list --family backup --site 0v9… --limit 20`,
-  )
-    .addOption(contextOption())
-    .option("--family <family>", "backup, provisioning, ssl or credentials", "")
-    .option("--name <name>", "like backup.create", "")
-    .option("--state <state>", "queued, running, parked, failed …; may repeat", (text, before) => [
-      ...((before as readonly JobState[] | undefined) ?? []),
-      member(JobState, text),
-    ])
-    .option("--site <site-id>", "only about this site", "")
-    .option("--server <server-id>", "only on this server", "")
-    .option("--tag <tag>", "only with this tag", "")
-    .option("--limit <n>", "at most so many", wholeNumber, 50)
-    .action((options: ListOptions) =>
-      connected(options, async ({ clients, output }) => {
-        const { family, name, state = [], site, server, tag } = options;
-        const rows = await allPages(options.limit, async (pageToken, pageSize) => {
-          const page = await clients.jobs().listJobs({
-            ...{ family, name, states: [...state], siteId: site, serverId: server, tag },
-            ...{ queuedAfter: undefined, queuedBefore: undefined },
-            ...{ endedAfter: undefined, endedBefore: undefined, queue: "" },
-            ...{ failureCode: "", chainId: "", batchId: "", scheduleId: "", idPrefix: "" },
-            includeForgotten: false,
-            ...{ pageSize, pageToken, minPosition: 0n },
-          });
-          return { rows: page.jobs, nextPageToken: page.nextPageToken };
-        });
-        output.many(rows, columns, Job.toJSON);
-      }),
-    );
-}
+import { listCommand } from "./job-list.ts";
+import { showCommand } from "./job-show.ts";
+import { resumeCommand, tailCommand } from "./job-tail.ts";
+import { time, word } from "./output.ts";
 
 /** Adds the group `job` to the program. */
 export function jobCommands(program: Command): void {
   const job = program.command("job").description("what runs and what ran");
   listCommand(job);
-  leaf(job, "show <job-id>", "Show one job.", "chom job show 0x2…")
-    .addOption(contextOption())
-    .action((jobId: string, options: { json?: boolean }) =>
-      connected(options, async ({ clients, output }) => {
-        const answer = await clients.jobs().getJob({ jobId, minPosition: 0n });
-        output.one(Job.fromPartial(answer.job ?? {}), details, Job.toJSON);
-      }),
-    );
+  showCommand(job);
+  tailCommand(job);
+  resumeCommand(job);
   leaf(
     job,
     "watch <job-id>",

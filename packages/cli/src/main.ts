@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** `chom`: the operator's and developer's command line, over the same API that the control plane uses. */
 import { Command, CommanderError } from "commander";
+import { alertCommands } from "./alert-commands.ts";
 import { backupCommands } from "./backup-commands.ts";
 import { certificateCommands, keyCommands } from "./certificate-commands.ts";
 import { cleanCommands } from "./clean-commands.ts";
@@ -8,6 +9,7 @@ import { databaseCommands } from "./database-commands.ts";
 import { completionCommands } from "./completion.ts";
 import { exitCodes, exitCodesHelp } from "./exit-codes.ts";
 import { dispatchCommands } from "./dispatch-command.ts";
+import { failedCommands } from "./failed-commands.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
 import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
@@ -55,6 +57,8 @@ for (const add of [
   keyCommands,
   dispatchCommands,
   jobCommands,
+  failedCommands,
+  alertCommands,
   eventCommands,
   topologyCommands,
   workCommands,

@@ -218,6 +218,7 @@ export async function startEmbeddedStack(
           CHOM_TLS_KEY_FILE: tls.key,
           CHOM_TOKEN_KEYS_FILE: tokens.keysFile,
           ...(name === "credentials" ? {} : { CHOM_CREDENTIALS_URL: credentialsAddress }),
+          ...(name === "scheduler" ? { CHOM_PRUNER_SEED_FILE: identities.seedFiles.pruner } : {}),
           ...own[name],
           ...options.settings?.[name],
         },
