@@ -1,26 +1,23 @@
 /**
- * Appending to a stream with optimistic concurrency.
- *
- * Each append is one request on a shared connection, so any number may be under way at once; the broker puts them in
- * order. Should one fsync per append ever be the limit (R1 with `sync_interval: always` gives about 7 000 a second),
- * group commit fits behind the same signature: gather the appends that arrive within a tick and send them as one
- * atomic batch, each subject's first message with its own expected sequence (the broker allows one per subject). When
- * the batch is refused, fall back to sending them one by one, so that one conflict does not refuse the neighbours.
+ * Appending to a stream with optimistic concurrency. Any number of appends may be under way at once; the broker puts
+ * them in order, and group-commit.ts decides which of them share an atomic batch.
  */
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { classify, conflict, failureOf, transient } from "../failure/failure.ts";
 import { envelopeHeaders } from "./envelope.ts";
 import type { NewEntry, StreamName } from "./event-log.ts";
-import { type Answer, ask, getFromLeader, headersOf, type Nats, publish } from "./nats.ts";
+import type { GroupCommit, Message, Stored } from "./group-commit.ts";
+import { getFromLeader, type Nats } from "./nats.ts";
 
 /** Retrying for about 12 s outlives a change of leader (measured: 5 to 8 s). */
 const triesMax = 40;
-const timeoutMs = 3_000;
 const giveUpAfterMs = 12_000;
 
 /** Headers count against the broker's limit of a message, too. */
 const headerBytesMax = 8 * 1024;
+
+/** As many as the broker takes in one atomic batch. */
+const entriesMax = 1_000;
 
 const wrongSequence = 10071;
 /** A write on the subject is under way and not settled; replicated streams only. */
@@ -30,6 +27,7 @@ const tooLarge = 10054;
 
 type Append = {
   readonly nats: Nats;
+  readonly group: GroupCommit;
   readonly stream: StreamName;
   readonly subject: string;
   readonly expected: number;
@@ -42,6 +40,9 @@ export async function append(request: Append, now: () => number): Promise<number
   for (const { subject, body } of request.entries) {
     if (Buffer.byteLength(body) <= bytesMax) continue;
     throw failureOf("entry-too-large", `a body for ${subject} exceeds ${bytesMax} bytes`);
+  }
+  if (request.entries.length > entriesMax) {
+    throw failureOf("entry-too-large", `more than ${entriesMax} entries for ${request.subject}`);
   }
   const giveUpAt = now() + giveUpAfterMs;
   for (let tries = 1; ; tries += 1) {
@@ -60,7 +61,7 @@ export async function append(request: Append, now: () => number): Promise<number
 
 /** One try: the sequence, or undefined when it is worth another. */
 async function attempt(request: Append): Promise<number | undefined> {
-  const answer = await (request.entries.length === 1 ? appendOne(request) : appendBatch(request));
+  const answer: Stored = await request.group.send(messagesOf(request));
   // A duplicate is an append that was stored before: the broker answers its sequence.
   if ("ok" in answer) return answer.ok.seq;
   const { code, description } = answer.fault;
@@ -89,43 +90,12 @@ const expectedHeader = (sequence: number) => ({
   "Nats-Expected-Last-Subject-Sequence": String(sequence),
 });
 
-function appendOne({ nats, subject, expected, entries: [entry] }: Append) {
-  return publish(nats, subject, entry.body, {
-    headers: { ...envelopeHeaders(entry), ...expectedHeader(expected) },
-    timeoutMs,
-  });
-}
-
-/** The client library's own batch hides the broker's errors, hence raw. An unfinished batch is dropped after 10 s. */
-async function appendBatch({
-  nats,
-  subject,
-  expected,
-  entries,
-}: Append): Promise<Answer<{ seq: number }>> {
-  const id = randomUUID();
-  for (const [index, entry] of entries.entries()) {
-    const first = index === 0;
-    const last = index === entries.length - 1;
-    const headers = {
-      ...envelopeHeaders(entry),
-      ...(first ? expectedHeader(expected) : {}),
-      "Nats-Batch-Id": id,
-      "Nats-Batch-Sequence": String(index + 1),
-      ...(last ? { "Nats-Batch-Commit": "1" } : {}),
-    };
-    if (last) return publish(nats, subject, entry.body, { headers, timeoutMs });
-    if (first) {
-      // The first message is answered too, with nothing or with why batches are refused.
-      const reply = await ask(nats, subject, entry.body, { headers, timeoutMs });
-      if (reply.data.length > 0) {
-        const { error } = reply.json<{ error?: { err_code: number; description: string } }>();
-        if (error) return { fault: { code: error.err_code, description: error.description } };
-      }
-    } else nats.publish(subject, entry.body, { headers: headersOf(headers) });
-  }
-  throw new TypeError("a batch has at least two entries");
-}
+const messagesOf = ({ subject, expected, entries }: Append): Message[] =>
+  entries.map((entry, index) => ({
+    subject,
+    body: entry.body,
+    headers: { ...envelopeHeaders(entry), ...(index === 0 ? expectedHeader(expected) : {}) },
+  }));
 
 /** Where our own last entry is behind a sequence; read from the leader, since a stale answer would be a false conflict. */
 async function ownSequence(request: Append, after: number): Promise<number | undefined> {

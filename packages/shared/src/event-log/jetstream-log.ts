@@ -5,6 +5,7 @@ import { liveSubject, subjectMatches } from "../topology/subjects.ts";
 import { epochKey } from "../topology/topology.ts";
 import { entryOf } from "./envelope.ts";
 import type { Entry, EventLog, NewEntry, StreamName } from "./event-log.ts";
+import { groupCommit } from "./group-commit.ts";
 import { append } from "./jetstream-append.ts";
 import { api, getBatch, getFromLeader, type Nats, valueOf } from "./nats.ts";
 
@@ -15,26 +16,31 @@ const loadBatch = 1_000;
 const readTries = 4;
 
 /** The port on a connection; what it promises is in `event-log.ts`. Close the connection to end it. */
-export const jetstreamLog = (nats: Nats): EventLog => ({
-  load: (stream, subject, afterSequence = 0) =>
-    persist(() => load(nats, stream, subject, afterSequence)),
-  last: (stream, subject) =>
-    persist(async () => {
-      const found = await getFromLeader(nats, stream, { last_by_subj: subject });
-      return found && entryOf(found);
-    }),
-  append: async (stream, subject, expected, entries) => {
-    if (!hasEntries(entries)) return expected;
-    return append({ nats, stream, subject, expected, entries }, () => performance.now());
-  },
-  read: (stream, filter, afterSequence, batch) =>
-    persist(() => read(nats, { stream, filter, batch }, afterSequence)),
-  epoch: (stream) => persist(() => epoch(nats, stream)),
-  hint: (_stream, filter, wake) => {
-    const subscription = nats.subscribe(liveSubject(filter), { callback: () => wake() });
-    return () => subscription.unsubscribe();
-  },
-});
+export function jetstreamLog(nats: Nats): EventLog {
+  const groups = { EVENTS: groupCommit(nats), JOURNAL: groupCommit(nats) };
+  const epochs = remembered((stream: StreamName) => persist(() => epoch(nats, stream)));
+  return {
+    load: (stream, subject, afterSequence = 0) =>
+      persist(() => load(nats, stream, subject, afterSequence)),
+    last: (stream, subject) =>
+      persist(async () => {
+        const found = await getFromLeader(nats, stream, { last_by_subj: subject });
+        return found && entryOf(found);
+      }),
+    append: async (stream, subject, expected, entries) => {
+      if (!hasEntries(entries)) return expected;
+      const group = groups[stream];
+      return append({ nats, group, stream, subject, expected, entries }, () => performance.now());
+    },
+    read: (stream, filter, afterSequence, batch) =>
+      persist(() => read(nats, { stream, filter, batch }, afterSequence)),
+    epoch: (stream) => epochs(stream),
+    hint: (_stream, filter, wake) => {
+      const subscription = nats.subscribe(liveSubject(filter), { callback: () => wake() });
+      return () => subscription.unsubscribe();
+    },
+  };
+}
 
 const hasEntries = (entries: readonly NewEntry[]): entries is readonly [NewEntry, ...NewEntry[]] =>
   entries.length > 0;
@@ -51,6 +57,9 @@ async function persist<T>(read: () => Promise<T>): Promise<T> {
   }
 }
 
+/** A broker without a cluster is the leader of all its streams: its direct gets are never stale. */
+const isAlone = (nats: Nats): boolean => nats.info !== undefined && nats.info.cluster === undefined;
+
 /**
  * Loads from whichever replica answers and asks the leader for the last sequence at the same time: a replica that lags
  * would let a command decide on an old state, and reject what is allowed by now.
@@ -61,6 +70,7 @@ async function load(
   subject: string,
   after: number,
 ): Promise<Entry[]> {
+  if (isAlone(nats)) return collect(nats, stream, subject, after);
   const fromLeader = getFromLeader(nats, stream, { last_by_subj: subject });
   const [last, first] = await Promise.all([fromLeader, collect(nats, stream, subject, after)]);
   let entries = first;
@@ -116,6 +126,22 @@ async function read(
     scanned = last.sequence;
     if (matching.length > 0) return { entries: matching.map(entryOf), lastSequence: scanned };
   }
+}
+
+/** How late a recreated stream is noticed. Until then its fences are lower than those before, which fails safely. */
+const epochMs = 5_000;
+
+function remembered(ask: (stream: StreamName) => Promise<number>) {
+  const known = new Map<StreamName, { readonly at: number; readonly epoch: Promise<number> }>();
+  return (stream: StreamName): Promise<number> => {
+    const now = performance.now();
+    const last = known.get(stream);
+    if (last && now - last.at < epochMs) return last.epoch;
+    const asked = ask(stream);
+    known.set(stream, { at: now, epoch: asked });
+    asked.catch(() => known.delete(stream));
+    return asked;
+  };
 }
 
 async function epoch(nats: Nats, stream: StreamName): Promise<number> {

@@ -42,6 +42,8 @@ export async function connectNats(options: NatsOptions): Promise<Nats> {
       pingInterval: 10_000,
       maxPingOut: 2,
       inboxPrefix,
+      // A stack for each request costs more than the request.
+      noAsyncTraces: true,
       ...(seed
         ? { authenticator: nkeyAuthenticator(new TextEncoder().encode(seed.reveal().trim())) }
         : {}),
@@ -170,46 +172,90 @@ export async function getFromLeader(
 }
 const noMessage = 10037;
 
+type Heard = (error: Error | null, message: Msg) => void;
+type Inbox = { readonly prefix: string; readonly heard: Map<string, Heard>; asked: number };
+const inboxes = new WeakMap<Nats, Inbox>();
+
+/** One subscription for all answers of a connection: subscribing for each question costs the broker more than it. */
+function sharedInbox(nats: Nats): Inbox {
+  const known = inboxes.get(nats);
+  if (known) return known;
+  const inbox: Inbox = { prefix: createInbox(nats.inboxPrefix), heard: new Map(), asked: 0 };
+  nats.subscribe(`${inbox.prefix}.*`, {
+    callback(error, message) {
+      if (!error)
+        return inbox.heard.get(message.subject.slice(inbox.prefix.length + 1))?.(null, message);
+      inboxes.delete(nats);
+      for (const hear of [...inbox.heard.values()]) hear(error, message);
+    },
+  });
+  inboxes.set(nats, inbox);
+  return inbox;
+}
+
+/** Listens for answers; `own` on a subscription that ends with it, so that the broker knows nobody listens any more. */
+function listen(nats: Nats, own: boolean, hear: Heard): { reply: string; end: () => void } {
+  if (own) {
+    const reply = createInbox(nats.inboxPrefix);
+    const subscription = nats.subscribe(reply, { callback: hear });
+    return { reply, end: () => subscription.unsubscribe() };
+  }
+  const inbox = sharedInbox(nats);
+  inbox.asked += 1;
+  const token = inbox.asked.toString(36);
+  inbox.heard.set(token, hear);
+  return { reply: `${inbox.prefix}.${token}`, end: () => void inbox.heard.delete(token) };
+}
+
+type Question = {
+  readonly subject: string;
+  readonly body: string;
+  readonly quietMs: number;
+  readonly signal?: AbortSignal | undefined;
+  /** The answer may come much later: the broker must know whether anybody still listens. */
+  readonly waits?: boolean;
+};
+
 /**
- * Collects the answers to one request on an inbox of its own: until `done` sees a message that ends them (not
- * collected), there are `enough`, or it gets too quiet.
+ * Collects the answers to one request: until `done` sees a message that ends them (not collected), there are `enough`,
+ * or it gets too quiet.
  */
 export function askMany(
   nats: Nats,
-  request: { subject: string; body: string; quietMs: number; signal?: AbortSignal | undefined },
+  request: Question,
   done: (message: Msg) => boolean,
   enough: () => boolean = () => false,
 ): Promise<{ messages: Msg[]; quiet: boolean }> {
   return new Promise((resolve, reject) => {
     const messages: Msg[] = [];
-    const inbox = createInbox(nats.inboxPrefix);
-    const end = (quiet: boolean) => {
+    const { reply, end: unlisten } = listen(nats, request.waits === true, (error, message) => {
+      if (error) return fail(error);
+      if (done(message)) return end(false);
+      messages.push(message);
+      if (enough()) return end(false);
+      timer.refresh();
+    });
+    const clear = () => {
       clearTimeout(timer);
       request.signal?.removeEventListener("abort", aborted);
-      subscription.unsubscribe();
+      unlisten();
+    };
+    const fail = (error: unknown) => {
+      clear();
+      reject(unavailable(error, request.subject));
+    };
+    const end = (quiet: boolean) => {
+      clear();
       resolve({ messages, quiet });
     };
     const aborted = () => end(true);
-    const subscription = nats.subscribe(inbox, {
-      callback: (error, message) => {
-        if (error) {
-          clearTimeout(timer);
-          return reject(unavailable(error, request.subject));
-        }
-        if (done(message)) return end(false);
-        messages.push(message);
-        if (enough()) return end(false);
-        timer.refresh();
-      },
-    });
     const timer = setTimeout(() => end(true), request.quietMs);
     request.signal?.addEventListener("abort", aborted, { once: true });
     if (request.signal?.aborted) return end(true);
     try {
-      nats.publish(request.subject, request.body, { reply: inbox });
+      nats.publish(request.subject, request.body, { reply });
     } catch (error) {
-      clearTimeout(timer);
-      reject(unavailable(error, request.subject));
+      fail(error);
     }
   });
 }

@@ -56,6 +56,7 @@ export async function pull(nats: Nats, options: PullOptions): Promise<Pulled[]> 
       body: JSON.stringify({ batch, ...wait }),
       quietMs: waitMs + 2_000,
       signal,
+      waits: waitMs > 0,
     },
     (message) => {
       const code = message.headers?.code ?? 0;
