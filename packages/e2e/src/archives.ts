@@ -32,11 +32,15 @@ function pack(folder: string, name: string, files: Record<string, string>): Reco
   return { [setting]: archive, [`${setting}_SHA256`]: sha256 };
 }
 
-/** Makes both archives and answers the provisioning service's settings for them. */
-export async function makeArchives(): Promise<{ settings: Record<string, string> }> {
-  const folder = scratchFolder("archives").path;
+/** Makes both archives and answers the provisioning service's settings for them; `remove` takes them away. */
+export async function makeArchives(): Promise<{
+  settings: Record<string, string>;
+  remove: () => void;
+}> {
+  const { path: folder, remove } = scratchFolder("archives");
   const wordpress = await ensureWordpressArchive(toStderr);
   return {
+    remove,
     settings: {
       CHOM_WORDPRESS_ARCHIVE: wordpress.path,
       CHOM_WORDPRESS_ARCHIVE_SHA256: wordpress.sha256,

@@ -14,12 +14,16 @@ describe.skipIf(!support.ok)("sites on a real server", () => {
   let world: World;
   let vps: Vps;
   let serverId: string;
+  let archives: Awaited<ReturnType<typeof makeArchives>>;
   beforeAll(async () => {
-    const archives = await makeArchives();
+    archives = await makeArchives();
     world = await startWorld({ settings: { provisioning: archives.settings } });
     ({ vps, serverId } = await world.addServer());
   });
-  afterAll(() => world?.stop());
+  afterAll(async () => {
+    await world?.stop();
+    archives?.remove();
+  });
 
   const cases = [
     { kind: SiteKind.STATIC, name: "static", database: false },

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { accessSync, appendFileSync, constants, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { failureOf } from "@chom/shared/failure/failure";
 import { atLast } from "./on-exit.ts";
 
@@ -145,7 +146,15 @@ export async function waitUntilReady(
   timeoutMs = 20_000,
 ): Promise<void> {
   const deadline = Date.now() + timeoutMs;
-  while (!(await ready())) {
+  // A question that is never answered, as on a connection that was cut, is a no.
+  const asked = async () => {
+    const late = new AbortController();
+    const silence = sleep(Math.max(0, deadline - Date.now()), false, { signal: late.signal });
+    const answer = await Promise.race([ready(), silence.catch(() => false)]);
+    late.abort();
+    return answer;
+  };
+  while (!(await asked())) {
     if (!child.isRunning() || Date.now() > deadline) {
       const why = child.isRunning()
         ? `was not ready within ${timeoutMs} ms`

@@ -1,16 +1,17 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { applicationArchive, configuredArchive } from "./application-archive.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "chom-archive-"));
-// Unlike any other run's, for downloads are kept by their hash.
+const scratch = scratchFolder("archive-test");
+const folder = scratch.path;
+const kept = join(folder, "kept");
 const bytes = `an archive of ${folder}`;
 const sha256 = createHash("sha256").update(bytes).digest("hex");
 const other = createHash("sha256").update(`not ${bytes}`).digest("hex");
@@ -29,17 +30,16 @@ beforeAll(async () => {
 });
 afterAll(() => {
   server.close();
-  rmSync(folder, { recursive: true, force: true });
-  for (const each of [sha256, other]) {
-    rmSync(join(tmpdir(), "chom-archives", `${each}.tar.gz`), { force: true });
-  }
+  scratch.remove();
 });
 
 test("an address is fetched once, checked and kept", async () => {
   for (let round = 0; round < 2; round += 1) {
-    const { sizeBytes, open } = await applicationArchive(`${address}/archive.tar.gz`, sha256).ready(
-      signal,
-    );
+    const { sizeBytes, open } = await applicationArchive(
+      `${address}/archive.tar.gz`,
+      sha256,
+      kept,
+    ).ready(signal);
     expect(sizeBytes).toBe(bytes.length);
     expect(await text(open())).toBe(bytes);
   }
@@ -47,7 +47,7 @@ test("an address is fetched once, checked and kept", async () => {
 });
 
 test("a download with another hash is refused and not kept", async () => {
-  const wrong = applicationArchive(`${address}/archive.tar.gz`, other);
+  const wrong = applicationArchive(`${address}/archive.tar.gz`, other, kept);
   const before = requests;
   await expect(wrong.ready(signal)).rejects.toMatchObject({ code: "checksum-mismatch" });
   await expect(wrong.ready(signal)).rejects.toMatchObject({ code: "checksum-mismatch" });
@@ -55,19 +55,19 @@ test("a download with another hash is refused and not kept", async () => {
 });
 
 test("an address that answers badly or not at all is tried again later", async () => {
-  const absent = applicationArchive(`${address}/absent`, other);
+  const absent = applicationArchive(`${address}/absent`, other, kept);
   await expect(absent.ready(signal)).rejects.toMatchObject({
     code: "repo-unavailable",
     kind: "transient",
   });
-  const silent = applicationArchive("http://127.0.0.1:1/x", other);
+  const silent = applicationArchive("http://127.0.0.1:1/x", other, kept);
   await expect(silent.ready(signal)).rejects.toMatchObject({ code: "repo-unavailable" });
 });
 
 test("a file that changed after it was checked is checked again", async () => {
   const path = join(folder, "archive.tar.gz");
   writeFileSync(path, bytes);
-  const archive = applicationArchive(path, sha256);
+  const archive = applicationArchive(path, sha256, kept);
   expect((await archive.ready(signal)).sizeBytes).toBe(bytes.length);
   writeFileSync(path, "swapped");
   await expect(archive.ready(signal)).rejects.toMatchObject({ code: "checksum-mismatch" });

@@ -54,11 +54,15 @@ async function download(location: string, path: string, signal: AbortSignal): Pr
 
 /**
  * The archive at `location`, a path or an http(s) address. Servers never fetch it themselves: it is fetched here
- * once, checked, and streamed to them.
+ * once into `keptIn`, checked, and streamed to them.
  */
-export function applicationArchive(location: string, sha256: string): ApplicationArchive {
+export function applicationArchive(
+  location: string,
+  sha256: string,
+  keptIn = join(tmpdir(), "chom-archives"),
+): ApplicationArchive {
   const isAddress = /^https?:\/\//.test(location);
-  const path = isAddress ? join(tmpdir(), "chom-archives", `${sha256}.tar.gz`) : location;
+  const path = isAddress ? join(keptIn, `${sha256}.tar.gz`) : location;
   let checked = "";
   return {
     sha256,

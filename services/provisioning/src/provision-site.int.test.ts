@@ -1,12 +1,10 @@
 import { once } from "node:events";
-import { mkdtempSync, rmSync } from "node:fs";
 import { type IncomingMessage, request } from "node:http";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { Secret } from "@chom/shared/secrets/secret";
 import { vpsSupport } from "@chom/stack/vps";
+import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type ApplicationArchive, configuredArchive } from "./application-archive.ts";
 import { deprovisionSite } from "./deprovision-site.ts";
@@ -27,8 +25,9 @@ import { renderVhost } from "./vhost.ts";
 const support = await vpsSupport();
 if (!support.ok) console.warn(`tests on a real server are skipped: ${support.reason}`);
 
-const folder = mkdtempSync(join(tmpdir(), "chom-provisioning-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
+const scratch = scratchFolder("provisioning");
+const folder = scratch.path;
+afterAll(() => scratch.remove());
 
 const passwords = (): SiteSecrets => {
   const known = new Map<string, Secret>();

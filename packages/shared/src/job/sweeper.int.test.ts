@@ -1,11 +1,11 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startNatsServer } from "@chom/stack/nats-server";
 import { startPostgres } from "@chom/stack/postgres";
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
+import { scratchFolder } from "@chom/stack/scratch-folder";
 import { expect, onTestFinished, test } from "vitest";
 import { api, connectNats } from "../event-log/nats.ts";
 import type { Database } from "../projection/database.ts";
@@ -26,7 +26,8 @@ import { startWorkers } from "./worker.ts";
 const tenant = "acme";
 
 async function setup(maxDeliver = 20) {
-  const folder = mkdtempSync(join(tmpdir(), "chom-sweeper-"));
+  const scratch = scratchFolder("sweeper");
+  const folder = scratch.path;
   const file = join(folder, "ledger");
   writeFileSync(file, "");
   const broker = await startNatsServer();
@@ -39,7 +40,7 @@ async function setup(maxDeliver = 20) {
     engine.queue.close();
     await nats.close();
     await broker.stop();
-    rmSync(folder, { recursive: true, force: true });
+    scratch.remove();
   });
   const send = (jobId: string, more = {}) =>
     createDispatch(engine)({

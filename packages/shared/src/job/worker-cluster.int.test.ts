@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { startNatsCluster } from "@chom/stack/nats-server";
+import { scratchFolder } from "@chom/stack/scratch-folder";
 import { expect, onTestFinished, test } from "vitest";
 import { connectNats } from "../event-log/nats.ts";
 import { brokerEngine, quickTopology } from "../testing/broker-engine.ts";
@@ -15,7 +15,8 @@ import { startWorkers } from "./worker.ts";
 const tenant = "acme";
 
 async function setup() {
-  const folder = mkdtempSync(join(tmpdir(), "chom-cluster-"));
+  const scratch = scratchFolder("cluster");
+  const folder = scratch.path;
   const file = join(folder, "ledger");
   writeFileSync(file, "");
   const cluster = await startNatsCluster(3);
@@ -29,7 +30,7 @@ async function setup() {
   onTestFinished(async () => {
     await Promise.all(processes.map(({ nats }) => nats.close()));
     await cluster.stop();
-    rmSync(folder, { recursive: true, force: true });
+    scratch.remove();
   });
   const [first] = processes;
   if (!first) throw new Error("two processes are expected");

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { appendFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { type NatsServer, startNatsServer } from "@chom/stack/nats-server";
+import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { api, connectNats, type Nats } from "../event-log/nats.ts";
 import { brokerEngine, quickTopology } from "../testing/broker-engine.ts";
@@ -21,7 +21,8 @@ import { startWorkers } from "./worker.ts";
 let server: NatsServer;
 let nats: Nats;
 let engine: Engine;
-const folder = mkdtempSync(join(tmpdir(), "chom-worker-"));
+const scratch = scratchFolder("worker");
+const folder = scratch.path;
 const file = join(folder, "ledger");
 const made = ledgerJob(file);
 const oneTry = { ...ledgerJob(file, 1), name: "backup.once" };
@@ -38,7 +39,7 @@ afterAll(async () => {
   engine?.queue.close();
   await nats?.close();
   await server?.stop();
-  rmSync(folder, { recursive: true, force: true });
+  scratch.remove();
 });
 
 const send = (jobId: string, doing = "work", more = {}) =>

@@ -1,14 +1,14 @@
 import { generateKeyPairSync, sign } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect as dial, createServer, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { ensureCached } from "@chom/stack/cache";
 import { unpackDebianPackages } from "@chom/stack/debian-package";
 import { startVps, type Vps, vpsSupport } from "@chom/stack/vps";
 import { pino } from "pino";
+import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Failure } from "../failure/failure.ts";
 import { Secret } from "../secrets/secret.ts";
@@ -32,7 +32,8 @@ function keyPair() {
   return { line: `ssh-ed25519 ${blob} test`, privateKey };
 }
 
-const folder = mkdtempSync(join(tmpdir(), "chom-script-test-"));
+const scratch = scratchFolder("script-test");
+const folder = scratch.path;
 let made = 0;
 /** A script of this text, with any variables, that answers its readers. */
 function of(text: string, timeoutMs = 20_000): Script<Variables, (key: string) => string> {
@@ -133,7 +134,7 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     await viaCable?.close();
     through?.close();
     await vps?.stop();
-    rmSync(folder, { recursive: true });
+    scratch.remove();
   });
 
   const bytes = Array.from({ length: 0x2ff }, (_, code) => String.fromCodePoint(code + 1)).join("");

@@ -1,8 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:http";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { X509Certificate } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
@@ -10,6 +8,7 @@ import type { Failure } from "@chom/shared/failure/failure";
 import { Secret } from "@chom/shared/secrets/secret";
 import { type Pebble, startPebble } from "@chom/stack/pebble";
 import { freePort } from "@chom/stack/free-port";
+import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { dnsPointsAt, nameServers } from "../dns-check.ts";
 import { inspectChain } from "./chain.ts";
@@ -31,7 +30,8 @@ const web = createServer((request, response) => {
   const text = served.get(request.url?.split("/").at(-1) ?? "");
   response.writeHead(text ? 200 : 404).end(text);
 });
-const folder = mkdtempSync(join(tmpdir(), "chom-acme-"));
+const scratch = scratchFolder("acme");
+const folder = scratch.path;
 const accountKey = newAccountKey();
 let pebble: Pebble;
 let ca: AcmeClient;
@@ -54,7 +54,7 @@ afterAll(async () => {
   ca?.close();
   web.close();
   await pebble?.stop();
-  rmSync(folder, { recursive: true });
+  scratch.remove();
 });
 
 function makeCsr(names: readonly string[]): CertificateRequest {
