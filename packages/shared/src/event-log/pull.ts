@@ -56,7 +56,8 @@ export async function pull(nats: Nats, options: PullOptions): Promise<Pulled[]> 
       body: JSON.stringify({ batch, ...wait }),
       quietMs: waitMs + 2_000,
       signal,
-      waits: waitMs > 0,
+      // Also because what is delivered keeps the subject it was stored under: in a shared inbox nobody knows whose it is.
+      waits: true,
     },
     (message) => {
       const code = message.headers?.code ?? 0;
