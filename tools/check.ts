@@ -25,6 +25,12 @@ const checks: Check[] = [
     args: ["--config", ".dependency-cruiser.cjs", "packages", "services"],
   },
   { name: "unused exports", command: bin("knip"), args: ["--no-progress"] },
+  {
+    name: "documented dependencies",
+    command: process.execPath,
+    args: ["tools/check-dependencies.ts"],
+  },
+  { name: "conformance list", command: process.execPath, args: ["tools/check-conformance.ts"] },
   { name: "duplicates", command: bin("jscpd"), args: ["packages", "services", "tools"] },
   { name: "proto lint", command: bin("buf"), args: ["lint"] },
   ...(base
