@@ -212,8 +212,11 @@ type Question = {
   readonly body: string;
   readonly quietMs: number;
   readonly signal?: AbortSignal | undefined;
-  /** The answer may come much later: the broker must know whether anybody still listens. */
-  readonly waits?: boolean;
+  /**
+   * On an inbox of its own: for deliveries, which keep their stream's subject and so cannot be told apart, and of which
+   * the broker must know whether anybody still listens.
+   */
+  readonly own?: boolean;
 };
 
 /**
@@ -228,7 +231,7 @@ export function askMany(
 ): Promise<{ messages: Msg[]; quiet: boolean }> {
   return new Promise((resolve, reject) => {
     const messages: Msg[] = [];
-    const { reply, end: unlisten } = listen(nats, request.waits === true, (error, message) => {
+    const { reply, end: unlisten } = listen(nats, request.own === true, (error, message) => {
       if (error) return fail(error);
       if (done(message)) return end(false);
       messages.push(message);
