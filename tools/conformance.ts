@@ -12,7 +12,7 @@ export const namedTests = (page: string): readonly Named[] =>
     })),
   );
 
-const heading = /^\|(?: *[\w ]+ *\|)+$/;
+const heading = /^\|(?: *[\w ,]+ *\|)+$/;
 /** Rows whose last column names no test and does not begin with "not yet" or "differs". */
 export const unproven = (page: string): readonly number[] =>
   page.split("\n").flatMap((text, index, lines) => {
