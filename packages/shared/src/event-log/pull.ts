@@ -56,8 +56,7 @@ export async function pull(nats: Nats, options: PullOptions): Promise<Pulled[]> 
       body: JSON.stringify({ batch, ...wait }),
       quietMs: waitMs + 2_000,
       signal,
-      // Also because what is delivered keeps the subject it was stored under: in a shared inbox nobody knows whose it is.
-      waits: true,
+      own: true,
     },
     (message) => {
       const code = message.headers?.code ?? 0;
