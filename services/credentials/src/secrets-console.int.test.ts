@@ -37,7 +37,7 @@ describe.skipIf(!support.ok)("secrets:rotate", () => {
     const token = new Secret(await ground.issue("acme"));
     const tls = { ca: readFileSync(ground.caFile) };
     calls = connectRpc(CredentialsServiceService, { address, tls, token: () => token }).calls;
-    for (const name of ["web-1", "web-2"]) {
+    for (const name of ["web-1", "web-2", "web-3"]) {
       const { serverId, authorizedKey } = await calls.registerServer({
         ...{ requestId: name, name, address: vps.address, port: 0, user: "" },
         hostKeys: vps.hostKeys,
@@ -102,7 +102,7 @@ describe.skipIf(!support.ok)("secrets:rotate", () => {
     const row = new RegExp(`^${ids[0]}\tweb-1\tacme\t\\d{4}-\\d\\d-\\d\\d [^\t]+\t10\t$`, "m");
     expect(shown.out).toMatch(row);
     const forced = await rotate(platform, "--all", "--dry-run", "--force", "--json");
-    expect(forced.json().rotates).toBe(2);
+    expect(forced.json().rotates).toBe(3);
     expect(await keysOf(ids[0] ?? "")).toHaveLength(1);
   });
 
@@ -114,6 +114,19 @@ describe.skipIf(!support.ok)("secrets:rotate", () => {
       "KEY_STATUS_OVERLAP",
       "KEY_STATUS_CURRENT",
     ]);
+    expect(await keysOf(ids[1] ?? "")).toHaveLength(1);
+  });
+
+  test("rotates a specific server alone: by force although its key is young, and not without", async () => {
+    const young = await rotate(acme, `--vps=${ids[2]}`);
+    expect(young).toMatchObject({ code: 0, err: expect.stringContaining("no rotation needed") });
+    expect(await keysOf(ids[2] ?? "")).toHaveLength(1);
+    const { code, json } = await rotate(platform, `--vps=${ids[2]}`, "--force", "--json");
+    expect(code).toBe(0);
+    expect(json().results).toMatchObject([
+      { serverId: ids[2], outcome: "rotated", tenant: "acme" },
+    ]);
+    expect(await keysOf(ids[2] ?? "")).toHaveLength(2);
     expect(await keysOf(ids[1] ?? "")).toHaveLength(1);
   });
 
