@@ -13,7 +13,7 @@ export type Use = {
   signal: AbortSignal;
 };
 
-export type Dumping = {
+type Dumping = {
   stream: Readable;
   /** Looks at the bytes on their way. */
   watching: Transform;
