@@ -2,7 +2,7 @@
 import type { Command, Option } from "commander";
 
 export type Shell = "bash" | "zsh" | "fish";
-export const shells: readonly Shell[] = ["bash", "zsh", "fish"];
+const shells: readonly Shell[] = ["bash", "zsh", "fish"];
 
 /** One command as a shell sees it: the words that lead to it, and what may follow. */
 type Node = {
