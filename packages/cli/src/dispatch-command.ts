@@ -27,7 +27,7 @@ export function durationMs(text: string): number {
 }
 
 /** RFC 3339, for commander. */
-function moment(text: string): Date {
+export function moment(text: string): Date {
   const time = new Date(text);
   if (Number.isNaN(time.getTime()) || !/^\d{4}-\d{2}-\d{2}T/.test(text)) {
     throw new InvalidArgumentError("must be a time like 2026-11-24T02:00:00Z");
@@ -50,7 +50,7 @@ type Options = Common & {
 };
 
 /** JSON given as text, as `@file`, or as `-` for standard input. */
-function inputOf(given = "{}"): Record<string, never> {
+export function inputOf(given = "{}"): Record<string, never> {
   const text = given === "-" ? readFileSync(0, "utf8") : given;
   const json: unknown = JSON.parse(
     given.startsWith("@") ? readFileSync(given.slice(1), "utf8") : text,

@@ -11,6 +11,7 @@ import { exitCodes, exitCodesHelp } from "./exit-codes.ts";
 import { dispatchCommands } from "./dispatch-command.ts";
 import { failedCommands } from "./failed-commands.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
+import { scheduleCommands } from "./schedule-commands.ts";
 import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
 import { siteCommands } from "./site-commands.ts";
@@ -59,6 +60,7 @@ for (const add of [
   jobCommands,
   failedCommands,
   alertCommands,
+  scheduleCommands,
   eventCommands,
   topologyCommands,
   workCommands,

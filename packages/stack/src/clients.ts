@@ -5,6 +5,7 @@ import { type Event, EventsServiceService } from "@chom/proto/chom/events/v1/eve
 import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService, type WatchJobResponse } from "@chom/proto/chom/jobs/v1/jobs";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
+import { SchedulesServiceService } from "@chom/proto/chom/scheduler/v1/schedules";
 import { SslServiceService } from "@chom/proto/chom/ssl/v1/ssl";
 import { connectRpc } from "@chom/shared/rpc/client";
 import { Secret } from "@chom/shared/secrets/secret";
@@ -28,6 +29,7 @@ export function createClients(
   const ssl = connectRpc(SslServiceService, options("ssl"));
   const jobs = connectRpc(JobsServiceService, options("scheduler"));
   const dispatch = connectRpc(DispatchServiceService, options("scheduler"));
+  const schedules = connectRpc(SchedulesServiceService, options("scheduler"));
   const events = connectRpc(EventsServiceService, options("scheduler"));
   return {
     backup: backup.calls,
@@ -36,6 +38,7 @@ export function createClients(
     ssl: ssl.calls,
     jobs: jobs.calls,
     dispatch: dispatch.calls,
+    schedules: schedules.calls,
     /** Follows the tenant's events after a position; `stop` ends the stream. */
     follow: (afterPosition = 0n): { events: AsyncIterable<Event>; stop: () => void } => {
       const leaving = new AbortController();
@@ -49,7 +52,16 @@ export function createClients(
     watch: (jobId: string): AsyncIterable<WatchJobResponse> =>
       jobs.calls.watchJob({ jobId, afterSequence: 0n }),
     close: () => {
-      for (const client of [backup, credentials, provisioning, ssl, jobs, dispatch, events]) {
+      for (const client of [
+        backup,
+        credentials,
+        provisioning,
+        ssl,
+        jobs,
+        dispatch,
+        schedules,
+        events,
+      ]) {
         client.close();
       }
     },

@@ -1,23 +1,27 @@
 import { serve } from "@chom/shared/service/serve";
 import { alertsRpc } from "./alerts/alerts-rpc.ts";
+import { checkAlerts } from "./alerts/check-alerts.ts";
 import { alertReaders, watchAlerts } from "./alerts/watch-alerts.ts";
 import { dispatchRpc } from "./dispatch-rpc.ts";
 import { eventsRpc } from "./events-rpc.ts";
 import { historyReaders, keepHistory } from "./history/keep-history.ts";
 import { jobsRpc } from "./jobs-rpc.ts";
 import { jobList } from "./projections.ts";
+import { keepSchedules, scheduleReaders } from "./schedules/keep-schedules.ts";
 
 await serve({
   name: "scheduler",
   migrations: new URL("../migrations", import.meta.url),
-  settings: { ...historyReaders, ...alertReaders },
+  settings: { ...historyReaders, ...alertReaders, ...scheduleReaders },
   async cast(app, settings) {
     const alerts = watchAlerts(app, settings);
     const history = await keepHistory(app, settings);
+    const schedules = keepSchedules(app, settings, async () => void (await checkAlerts(app)));
     return {
-      projections: [jobList, alerts.projection],
-      rpc: [jobsRpc(app), dispatchRpc(app), eventsRpc(app), alertsRpc(app)],
-      ticks: [...history.ticks, ...alerts.ticks],
+      projections: [jobList, alerts.projection, ...schedules.projections],
+      reactors: schedules.reactors,
+      rpc: [jobsRpc(app), dispatchRpc(app), eventsRpc(app), alertsRpc(app), ...schedules.rpc],
+      ticks: [...history.ticks, ...alerts.ticks, ...schedules.ticks],
       close: history.close,
     };
   },

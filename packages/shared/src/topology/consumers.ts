@@ -38,6 +38,7 @@ const reactors: readonly (readonly [User, string, string])[] = [
   ["provisioning", "restores", "backups"],
   ["provisioning", "domains", "site"],
   ["credentials", "retire-keys", "server"],
+  ["scheduler", "fire-schedules", "schedule-ticks"],
   ...families.map((family) => [family, "job-control", "job-control"] as const),
   ...families.map((family) => [family, "job-requests", "job-request"] as const),
 ];

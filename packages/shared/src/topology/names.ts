@@ -25,7 +25,15 @@ export const aggregatesOf: Readonly<Partial<Record<User, readonly string[]>>> = 
   provisioning: ["site", "domain", "job-refusal"],
   ssl: ["certificate", "job-refusal"],
   credentials: ["server", "key-rotations", "job-refusal"],
-  scheduler: ["job-control", "job-request", "schedule", "chain", "batch", "alert"],
+  scheduler: [
+    "job-control",
+    "job-request",
+    "schedule",
+    "schedule-ticks",
+    "chain",
+    "batch",
+    "alert",
+  ],
 };
 
 /** True for the name of a job family. */

@@ -30,12 +30,8 @@ export type ScheduleState = {
 };
 
 const evolve: Evolve<ScheduleState, typeof scheduleEvents> = {
-  ScheduleCreated: (state, { spec }, { time, actor }) => ({
-    ...state,
-    spec,
-    actor,
-    version: 1,
-    since: time,
+  ScheduleCreated: (_, { spec, version }, { time, actor }) => ({
+    ...{ spec, version, actor, since: time, pause: undefined, removed: false },
   }),
   ScheduleChanged: (state, { spec, version }, { time }) => ({
     ...state,
@@ -60,15 +56,18 @@ function living({ spec, removed }: ScheduleState): void {
 }
 
 const commands = {
-  /** The same again is the same schedule; another spec under the id is `conflict` "already-exists". */
+  /** The same again is the same schedule; another spec of its name is `conflict` "already-exists". */
   create(state: ScheduleState, spec: ScheduleSpec) {
-    if (!state.spec) return scheduleEvents.ScheduleCreated({ spec });
-    if (state.version === 1 && same(state.spec, spec)) return [];
-    throw conflict("already-exists", "the request id made another schedule");
+    const { version } = state;
+    if (!state.spec || state.removed) {
+      return scheduleEvents.ScheduleCreated({ spec, version: version + 1 });
+    }
+    if (same(state.spec, spec)) return [];
+    throw conflict("already-exists", `there is another schedule "${spec.name}": change that one`);
   },
   /** Total: makes it once, and never again after a person changed or removed it. */
   offer: (state: ScheduleState, spec: ScheduleSpec) =>
-    state.spec ? [] : scheduleEvents.ScheduleCreated({ spec }),
+    state.spec ? [] : scheduleEvents.ScheduleCreated({ spec, version: 1 }),
   change(state: ScheduleState, spec: ScheduleSpec) {
     living(state);
     if (same(state.spec, spec)) return [];

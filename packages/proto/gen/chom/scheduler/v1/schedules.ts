@@ -315,7 +315,11 @@ export interface ScheduleSpec {
 
 /** The schedule was made. Aggregate `schedule`: `evt.<tenant>.schedule.<scheduleId>`. */
 export interface ScheduleCreated {
-  spec: ScheduleSpec | undefined;
+  spec:
+    | ScheduleSpec
+    | undefined;
+  /** 1, or more when one of this name was removed before. */
+  version: number;
 }
 
 /** It has another spec from now on. A new version has new ticks. */
@@ -472,6 +476,7 @@ export interface RunScheduleRequest {
 }
 
 export interface RunScheduleResponse {
+  /** Empty for `monitor`, which starts no job. */
   jobId: string;
 }
 
@@ -843,7 +848,7 @@ export const ScheduleSpec: MessageFns<ScheduleSpec, "chom.scheduler.v1.ScheduleS
 };
 
 function createBaseScheduleCreated(): ScheduleCreated {
-  return { spec: undefined };
+  return { spec: undefined, version: 0 };
 }
 
 export const ScheduleCreated: MessageFns<ScheduleCreated, "chom.scheduler.v1.ScheduleCreated"> = {
@@ -852,6 +857,9 @@ export const ScheduleCreated: MessageFns<ScheduleCreated, "chom.scheduler.v1.Sch
   encode(message: ScheduleCreated, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.spec !== undefined) {
       ScheduleSpec.encode(message.spec, writer.uint32(10).fork()).join();
+    }
+    if (message.version !== 0) {
+      writer.uint32(16).int32(message.version);
     }
     return writer;
   },
@@ -877,6 +885,14 @@ export const ScheduleCreated: MessageFns<ScheduleCreated, "chom.scheduler.v1.Sch
             message.spec = ScheduleSpec.decode(reader, reader.uint32());
             continue;
           }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.version = reader.int32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -890,13 +906,19 @@ export const ScheduleCreated: MessageFns<ScheduleCreated, "chom.scheduler.v1.Sch
   },
 
   fromJSON(object: any): ScheduleCreated {
-    return { spec: isSet(object.spec) ? ScheduleSpec.fromJSON(object.spec) : undefined };
+    return {
+      spec: isSet(object.spec) ? ScheduleSpec.fromJSON(object.spec) : undefined,
+      version: isSet(object.version) ? globalThis.Number(object.version) : 0,
+    };
   },
 
   toJSON(message: ScheduleCreated): unknown {
     const obj: any = {};
     if (message.spec !== undefined) {
       obj.spec = ScheduleSpec.toJSON(message.spec);
+    }
+    if (message.version !== 0) {
+      obj.version = Math.round(message.version);
     }
     return obj;
   },
@@ -909,6 +931,7 @@ export const ScheduleCreated: MessageFns<ScheduleCreated, "chom.scheduler.v1.Sch
     message.spec = (object.spec !== undefined && object.spec !== null)
       ? ScheduleSpec.fromPartial(object.spec)
       : undefined;
+    message.version = object.version ?? 0;
     return message;
   },
 };
