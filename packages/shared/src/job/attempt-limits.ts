@@ -4,6 +4,7 @@ import { attemptMs } from "./engine.ts";
 import type { AttemptSettings } from "./run-settings.ts";
 
 const hintEveryMs = 500;
+const listenAfterMs = 250;
 
 const stop = (code: string, message: string) => new Failure("transient", code, message);
 
@@ -31,17 +32,23 @@ export function attemptLimits({ subject, hold, stopping }: AttemptSettings) {
       () => undefined,
     );
   };
-  const unhint = engine.log.hint("JOURNAL", journal.subject, () => {
-    if (looked) return;
-    looked = true;
-    engine.clock.after(hintEveryMs, () => {
-      looked = false;
-      if (!own.signal.aborted) look();
+  let unhint = () => {};
+  // Most attempts are over before anybody could wish something: only longer ones listen.
+  const cancelListening = engine.clock.after(listenAfterMs, () => {
+    unhint = engine.log.hint("JOURNAL", journal.subject, () => {
+      if (looked) return;
+      looked = true;
+      engine.clock.after(hintEveryMs, () => {
+        looked = false;
+        if (!own.signal.aborted) look();
+      });
     });
+    look();
   });
   hold.onBeat(look);
   const clear = () => {
     cancelTimeout();
+    cancelListening();
     unhint();
     hold.signal.removeEventListener("abort", onLost);
     stopping.removeEventListener("abort", onStopping);

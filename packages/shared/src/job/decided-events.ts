@@ -11,6 +11,9 @@ import type { Engine } from "./engine.ts";
 import type { AnyJob } from "./job.ts";
 import type { JobState } from "./job-state.ts";
 
+/** Where the history ended when an event was decided: the likely place to append it, if nobody was faster. */
+const decidedBehind = new WeakMap<DecidedEvent, number>();
+
 export type Decision = {
   readonly job: AnyJob;
   readonly tenant: string;
@@ -37,14 +40,16 @@ export async function decideEvents(engine: Engine, decision: Decision): Promise<
   const id = state.queued?.aggregateId;
   if (command === undefined || id === undefined) return [];
   const subject = eventSubject(tenant, job.aggregate.name, id);
-  const { state: current } = await loadAggregate(engine, job.aggregate, tenant, id);
+  const { state: current, sequence } = await loadAggregate(engine, job.aggregate, tenant, id);
   try {
     const time = engine.clock.now();
     return decide(job.aggregate, current, command, decision.input).map((event, index) => {
       const eventId = hashId(jobId, state.generation, phase, index);
       const envelope = { ...envelopeOf(engine, jobId, state), id: eventId, time, subject };
       const { type, body } = encodeEvent(event, envelope, engine.sealer);
-      return { eventId, subject, type, dataJson: body, time };
+      const decided = { eventId, subject, type, dataJson: body, time };
+      decidedBehind.set(decided, sequence);
+      return decided;
     });
   } catch (error) {
     engine.logger.error(
@@ -68,11 +73,36 @@ const entryOf =
 
 const appendsMax = 50;
 
+/**
+ * Appends what this process just decided for one history without reading that again. False when somebody else wrote
+ * there meanwhile, or it was decided elsewhere: then the history must be read.
+ */
+async function appendAtOnce(
+  engine: Engine,
+  wanted: readonly DecidedEvent[],
+  entries: readonly NewEntry[],
+): Promise<boolean> {
+  const [first] = wanted;
+  const behind = first && decidedBehind.get(first);
+  if (!first || behind === undefined || wanted.some((each) => decidedBehind.get(each) !== behind)) {
+    return false;
+  }
+  for (const each of wanted) decidedBehind.delete(each);
+  try {
+    await engine.log.append("EVENTS", first.subject, behind, entries);
+    return true;
+  } catch (error) {
+    if (classify(error).code !== "wrong-sequence") throw error;
+    return false;
+  }
+}
+
 /** Appends what a journal decided and the event log does not hold yet, found by id. Repeating it changes nothing. */
 export async function appendDecided(engine: Engine, jobId: string, state: JobState): Promise<void> {
   const subjects = new Set(state.decided.map(({ subject }) => subject));
   for (const subject of subjects) {
     const wanted = state.decided.filter((event) => event.subject === subject);
+    if (await appendAtOnce(engine, wanted, wanted.map(entryOf(engine, jobId, state)))) continue;
     for (let times = 1; ; times += 1) {
       const stored = await engine.log.load("EVENTS", subject);
       const ids = new Set(stored.map(({ id }) => id));

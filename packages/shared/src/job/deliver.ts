@@ -60,7 +60,8 @@ export async function deliver(
   stopping: AbortSignal,
 ): Promise<void> {
   const { tenant, jobId } = delivery;
-  const journal = await openJournal(engine, { tenant, jobId });
+  const told = delivery.deliveries === 1 ? delivery.queued : undefined;
+  const journal = await openJournal(engine, { tenant, jobId }, told);
   const hands: Hands = { engine, delivery, journal, stopping };
   // First of all: what an earlier run decided reaches the event log, whatever else is true of the job.
   await appendDecided(engine, jobId, journal.state());
@@ -80,7 +81,8 @@ export async function deliver(
   const hold = startHold(engine, delivery, acquired.lease);
   let next: Next;
   try {
-    await journal.refresh();
+    // Starting is an append that fails when the journal goes on, so a first delivery need not look again.
+    if (move.do !== "work" || delivery.deliveries > 1) await journal.refresh();
     next = await perform(hands, job, hold);
   } catch (error) {
     if (!isFenced(error)) throw error;

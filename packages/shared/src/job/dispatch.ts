@@ -1,5 +1,6 @@
 /** Accepting a job: journaled first, then queued; both are stored when it answers. */
 import { isId } from "../aggregate/id.ts";
+import type { Entry } from "../event-log/event-log.ts";
 import { classify, conflict, type FieldViolation, invalid, transient } from "../failure/failure.ts";
 import type { DispatchCommand } from "../service/app.ts";
 import type { Engine } from "./engine.ts";
@@ -109,6 +110,7 @@ async function putInQueue(
   engine: Engine,
   place: { tenant: string; jobId: string },
   state: JobState,
+  first: Entry | undefined,
 ) {
   const { queued, end, parked, everStarted } = state;
   // Once it has started its worker, its schedule or the sweeper looks after it.
@@ -117,7 +119,7 @@ async function putInQueue(
   const { notBefore, sequence } = queued;
   if (notBefore && notBefore > engine.clock.now()) {
     await engine.queue.schedule(item, notBefore, sequence);
-  } else await engine.queue.publish(item, sequence);
+  } else await engine.queue.publish(first ? { ...item, queued: first } : item, sequence);
 }
 
 /**
@@ -132,7 +134,8 @@ export const createDispatch =
     const violations = violationsOf(command, chosen);
     if (violations.length > 0) throw invalid(violations);
     const event = queuedOf(engine, command, chosen);
-    const journal = await openJournal(engine, { tenant, jobId });
+    // Most ids are new: appending finds out, and reads when it is not.
+    const journal = await openJournal(engine, { tenant, jobId }, "nothing");
     let created = false;
     if (!journal.state().queued) {
       try {
@@ -152,6 +155,6 @@ export const createDispatch =
     if (state.queued.inputHash !== event.data.inputHash) {
       throw conflict("already-exists", `job ${jobId} exists with another input`);
     }
-    await putInQueue(engine, { tenant, jobId }, state);
+    await putInQueue(engine, { tenant, jobId }, state, journal.first());
     return { jobId, position: state.queued.sequence, created };
   };

@@ -1,4 +1,5 @@
 /** The work queue on the stream JOBS. */
+import type { Entry } from "../event-log/event-log.ts";
 import { getFromLeader, type Nats, publish, valueOf } from "../event-log/nats.ts";
 import { type Pulled, pull } from "../event-log/pull.ts";
 import { transient } from "../failure/failure.ts";
@@ -26,13 +27,29 @@ const subjectOf = ({ family, queue, tenant, jobId }: WorkItem): string =>
 const scheduleTime = (at: Date): string =>
   new Date(Math.ceil(at.getTime() / 1_000) * 1_000).toISOString().replace(".000Z", "Z");
 
+/** Larger first entries are read from the journal instead: the queue is no place for inputs. */
+const carriedBytesMax = 16 * 1024;
+
+const bodyOf = ({ queued }: WorkItem): string =>
+  queued && queued.body.length <= carriedBytesMax ? JSON.stringify({ queued }) : "{}";
+
+/** The first entry that an item carries, if it can be read: else the worker reads the journal. */
+function carriedBy(message: Pulled): Entry | undefined {
+  try {
+    const { queued } = JSON.parse(message.body) as { queued?: Entry };
+    return queued && { ...queued, time: new Date(queued.time) };
+  } catch {
+    return undefined;
+  }
+}
+
 /** Opens one family's queue. Only that family's user may use it. */
 export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQueue {
   let woken = () => {};
   let poll = 0;
   const listening = nats.subscribe(wakeFilter(family), { callback: () => woken() });
   const put = (item: WorkItem, headers: Record<string, string>) =>
-    publish(nats, subjectOf(item), "{}", { headers });
+    publish(nats, subjectOf(item), bodyOf(item), { headers });
 
   async function takeNow(max: number, queues?: readonly Queue[]): Promise<Delivery[]> {
     poll += 1;
@@ -108,6 +125,7 @@ function deliveryOf(message: Pulled): Delivery | undefined {
   return {
     ...parts,
     queue: parts.queue as Queue,
+    queued: carriedBy(message),
     deliveries: message.deliveries,
     working: message.working,
     ack: message.ackSure,

@@ -1,18 +1,20 @@
 /** One process's hold on one journal: what it says so far, and appending to it one after another. */
 import type { NewEvent } from "../aggregate/event-types.ts";
 import { encodeEvent } from "../event-log/codec.ts";
-import type { NewEntry } from "../event-log/event-log.ts";
+import type { Entry, NewEntry } from "../event-log/event-log.ts";
 import { classify, permanent } from "../failure/failure.ts";
 import { journalSubject } from "../topology/subjects.ts";
 import type { Engine } from "./engine.ts";
 import { foldJournal, type JobState, noJob } from "./job-state.ts";
-import { type JournalEntry, readJournal } from "./journal.ts";
+import { journalEntryOf, type JournalEntry, readJournal } from "./journal.ts";
 
 export type JournalWriter = {
   readonly tenant: string;
   readonly jobId: string;
   readonly subject: string;
   state(): JobState;
+  /** The journal's first entry, when this process wrote it or was given it. */
+  first(): Entry | undefined;
   /** Reads what others appended. */
   refresh(): Promise<JobState>;
   /** Appends when nobody else has; Failure `conflict` "wrong-sequence" otherwise, after reading what they wrote. */
@@ -39,6 +41,7 @@ type Encoded = readonly { readonly event: NewEvent; readonly entry: NewEntry }[]
 function pagesOf(engine: Engine, tenant: string, jobId: string) {
   const subject = journalSubject(tenant, engine.family, jobId);
   let state = noJob;
+  let first: Entry | undefined;
   async function read(): Promise<JobState> {
     state = foldJournal(await readJournal(engine, subject, state.sequence), state);
     return state;
@@ -61,6 +64,8 @@ function pagesOf(engine: Engine, tenant: string, jobId: string) {
   async function append(encoded: Encoded): Promise<number> {
     const entries = encoded.map(({ entry }) => entry);
     const last = await engine.log.append("JOURNAL", subject, state.sequence, entries);
+    const [only] = entries;
+    if (state.sequence === 0 && only && entries.length === 1) first = { ...only, sequence: last };
     state = foldJournal(
       encoded.map(({ event, entry }): JournalEntry => {
         const meta = { ...entry, eventId: entry.id, tenant, id: jobId, position: last };
@@ -71,17 +76,30 @@ function pagesOf(engine: Engine, tenant: string, jobId: string) {
     );
     return last;
   }
-  return { subject, state: () => state, read, encode, append };
+  /** Takes the first entry as somebody told it. False when it is no such entry. */
+  function begin(told: Entry): boolean {
+    const entry = told.subject === subject ? journalEntryOf(engine.sealer, told) : undefined;
+    if (entry?.name !== "JobQueued") return false;
+    first = told;
+    state = foldJournal([entry]);
+    return true;
+  }
+  return { subject, state: () => state, first: () => first, begin, read, encode, append };
 }
 
 const isConflict = (error: unknown): boolean => classify(error).code === "wrong-sequence";
 
-/** Opens a journal and reads it. */
+/**
+ * Opens a journal and reads it. It is not read when `told` says what it holds: "nothing", or its first entry. That may
+ * be out of date; the first append then fails with "wrong-sequence", and has read what there is.
+ */
 export async function openJournal(
   engine: Engine,
   { tenant, jobId }: { tenant: string; jobId: string },
+  told?: Entry | "nothing",
 ): Promise<JournalWriter> {
-  const { subject, state, read, encode, append } = pagesOf(engine, tenant, jobId);
+  const pages = pagesOf(engine, tenant, jobId);
+  const { subject, state, first, begin, read, encode, append } = pages;
   let line: Promise<unknown> = Promise.resolve();
 
   /** Appends and reads of one journal never overlap, so that the state is always that of its sequence. */
@@ -112,12 +130,13 @@ export async function openJournal(
       }
     }
   }
-  await read();
+  if (told !== "nothing" && (told === undefined || !begin(told))) await read();
   return {
     tenant,
     jobId,
     subject,
     state,
+    first,
     refresh: () => inLine(read),
     request: (events, as) => inLine(() => request(events, as)),
     fact: (startedSequence, events) => inLine(() => fact(startedSequence, events)),

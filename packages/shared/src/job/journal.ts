@@ -2,7 +2,7 @@
 import type { EventMeta } from "../aggregate/aggregate.ts";
 import type { DataOf } from "../aggregate/event-types.ts";
 import { decodeEntry } from "../event-log/codec.ts";
-import type { EventLog } from "../event-log/event-log.ts";
+import type { Entry, EventLog } from "../event-log/event-log.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import { journalEvents } from "./journal-events.ts";
 
@@ -16,6 +16,15 @@ export type JournalEntry = {
   };
 }[keyof typeof journalEvents & string];
 
+/** The event in an entry of a journal; undefined when its type is unknown. */
+export function journalEntryOf(sealer: Sealer, entry: Entry): JournalEntry | undefined {
+  const stored = decodeEntry(journalEvents, entry, sealer);
+  if (!stored) return undefined;
+  const { name, data, meta } = stored;
+  // The name was looked up in `journalEvents`, so name and data belong together.
+  return { name, data, meta, traceparent: entry.traceparent } as JournalEntry;
+}
+
 /** The entries of a journal after a sequence, oldest first; entries of unknown types are left out. */
 export async function readJournal(
   { log, sealer }: { log: EventLog; sealer: Sealer },
@@ -23,11 +32,5 @@ export async function readJournal(
   afterSequence = 0,
 ): Promise<readonly JournalEntry[]> {
   const entries = await log.load("JOURNAL", subject, afterSequence);
-  return entries.flatMap((entry) => {
-    const stored = decodeEntry(journalEvents, entry, sealer);
-    if (!stored) return [];
-    const { name, data, meta } = stored;
-    // The name was looked up in `journalEvents`, so name and data belong together.
-    return [{ name, data, meta, traceparent: entry.traceparent } as JournalEntry];
-  });
+  return entries.flatMap((entry) => journalEntryOf(sealer, entry) ?? []);
 }

@@ -1,4 +1,5 @@
 /** The work queue's port: items that point at journals. A hint, never the truth: all of it may be lost. */
+import type { Entry } from "../event-log/event-log.ts";
 import type { Queue } from "./job.ts";
 
 /** Where one job stands in the queue. */
@@ -7,6 +8,11 @@ export type WorkItem = {
   readonly queue: Queue;
   readonly tenant: string;
   readonly jobId: string;
+  /**
+   * The journal's first entry, to save its worker the reading. Only a hint: what a worker does because of it begins
+   * with an append that fails when the journal holds more.
+   */
+  readonly queued?: Entry | undefined;
 };
 
 /** An item in a worker's hands. It comes back by itself when `working` is not called for 30 s. */

@@ -110,6 +110,8 @@ type Shift = {
   look: AbortController;
 };
 
+const soon = () => new Promise<void>((resolve) => setImmediate(resolve));
+
 /** Takes what it has places for; waits while it has none, is paused, or there is nothing. */
 async function takeOnce(shift: Shift): Promise<void> {
   const { settings, limits, inHand, taking } = shift;
@@ -118,6 +120,8 @@ async function takeOnce(shift: Shift): Promise<void> {
   const running = inHand.size();
   const free = placesLeft(limits, { concurrency, running, taken: shift.taken });
   if (free === 0) return inHand.changed();
+  // Places that come free one by one are filled together: asking for each would cost more than its job.
+  if (free < concurrency / 8 && running > 0) await soon();
   const look = new AbortController();
   shift.look = look;
   if (taking.aborted) return;
