@@ -81,8 +81,8 @@ async function durations(app: App, now: Date): Promise<Measurements["durations"]
     return {
       name,
       runningMs: since ? Math.max(0, now.getTime() - since.getTime()) : 0,
-      recentMs: Number(past?.recent ?? 0),
-      usualMs: isKnown ? Number(past?.usual ?? 0) : 0,
+      recentMs: past?.recent ?? 0,
+      usualMs: isKnown ? (past?.usual ?? 0) : 0,
     };
   });
 }
