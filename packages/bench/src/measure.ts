@@ -82,8 +82,8 @@ const quantile = (sorted: readonly number[], q: number): number =>
 /** From the call of dispatch to the first line of `work`, on an idle worker. */
 export async function latency(sync: Sync, samples: number): Promise<Latency> {
   const broker = await startBroker(sync === "always");
-  let began = (_: string) => {};
-  const made = noopJob((id) => began(id));
+  let began = () => {};
+  const made = noopJob(() => began());
   const engine = benchEngine(broker.nats, made);
   const workers = startWorkers({ engine, concurrency: 8 });
   const dispatch = createDispatch(engine);
@@ -92,7 +92,7 @@ export async function latency(sync: Sync, samples: number): Promise<Latency> {
     for (let at = -20; at < samples; at += 1) {
       const id = `idle-${at + 20}`;
       const begun = new Promise<void>((resolve) => {
-        began = () => resolve();
+        began = resolve;
       });
       const sentAt = performance.now();
       await dispatch({ job: made, jobId: id, tenant, actor: "bench", input: { id } });
