@@ -1,13 +1,14 @@
 /** `chom queue failed|retry|forget|flush|monitor`: failed jobs, and whether queues are too full. */
 import {
   FailedJobOutcome,
+  FailedJobResult,
   FailedJobs,
   type FailedJobsProgress,
   Job,
   JobState,
 } from "@chom/proto/chom/jobs/v1/jobs";
 import { type MonitoredQueue, MonitoredQueue as Queue } from "@chom/proto/chom/scheduler/v1/alerts";
-import { permanent } from "@chom/shared/failure/failure";
+import { invalid } from "@chom/shared/failure/failure";
 import { type Command, InvalidArgumentError } from "commander";
 import { connected, contextOption, leaf, type Session, wholeNumber } from "./command.ts";
 import { confirmed } from "./confirm.ts";
@@ -41,7 +42,7 @@ function meant(ids: readonly string[], options: BulkOptions): FailedJobs {
   const jobIds = all ? [] : [...ids];
   const ways = [jobIds.length > 0, isFiltered, all].filter(Boolean).length;
   if (ways !== 1) {
-    throw permanent("usage", "give ids, or all, or filters, and only one of them");
+    throw invalid([{ field: "jobs", description: "give ids, or all, or filters, and only one" }]);
   }
   return FailedJobs.fromPartial(isFiltered ? { filter } : { jobIds, all });
 }
@@ -60,12 +61,12 @@ async function follow(
   steps: AsyncIterable<{ progress: FailedJobsProgress | undefined }>,
 ): Promise<number> {
   let told: Told = { done: 0, requested: 0, unknown: 0 };
-  const others: { jobId: string; outcome: FailedJobOutcome }[] = [];
+  const others: unknown[] = [];
   for await (const { progress } of steps) {
     if (!progress) continue;
     const { results, done, requested, total } = progress;
     const odd = results.filter(({ outcome }) => outcome !== FailedJobOutcome.REQUESTED);
-    others.push(...odd);
+    others.push(...odd.map(FailedJobResult.toJSON));
     for (const { jobId, outcome } of odd)
       output.note(`${jobId} ${words[outcome] ?? word(outcome)}`);
     const unknown = odd.filter(({ outcome }) => outcome === FailedJobOutcome.NOT_FOUND).length;
