@@ -4,7 +4,7 @@ import {
   type FailedJobResult,
   FailedJobs,
   FailedJobsFilter,
-  FailedJobsProgress,
+  type FailedJobsProgress,
   type FlushFailedJobsRequest,
   JobState,
   type ResumeJobRequest,

@@ -1,9 +1,9 @@
 /** One job: its row, and with its detail everything that its journal or its archive tells. */
-import {
-  type GetJobDetailRequest,
-  type GetJobDetailResponse,
-  type GetJobRequest,
-  type GetJobResponse,
+import type {
+  GetJobDetailRequest,
+  GetJobDetailResponse,
+  GetJobRequest,
+  GetJobResponse,
   Job,
 } from "@chom/proto/chom/jobs/v1/jobs";
 import { classify, notFound } from "@chom/shared/failure/failure";
@@ -55,7 +55,7 @@ export async function getJob(
 /** A job that the read model does not show yet, or no longer, from its journal alone. */
 function jobFrom(entries: readonly JournalEntry[], place: { tenant: string; family: string }): Job {
   const [first] = entries;
-  const row = entries.reduce((whole, entry) => ({ ...whole, ...changeOf(entry) }), {});
+  const row = Object.assign({}, ...entries.map(changeOf)) as object;
   const blank = { attempts: 0, percent: 0, progress: "", forgotten: false, generation: 1 };
   const failure = { failureCode: "", failureKind: "", failureMessage: "", failureStep: "" };
   const jobId = first?.meta.id ?? "";

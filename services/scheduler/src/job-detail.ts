@@ -129,9 +129,11 @@ function waited(telling: Telling, entry: JournalEntry): void {
 function tell(telling: Telling, entry: JournalEntry): void {
   switch (entry.name) {
     case "JobStarted":
-      return started(telling, entry);
+      started(telling, entry);
+      return;
     case "StepCompleted":
-      return stepped(telling, entry);
+      stepped(telling, entry);
+      return;
     case "StepUndone": {
       const { step, failure } = entry.data;
       const done = telling.steps.findLast(({ name, undoneAt }) => name === step && !undoneAt);
@@ -139,17 +141,22 @@ function tell(telling: Telling, entry: JournalEntry): void {
       return;
     }
     case "JobCompleted":
-      return ended(telling, entry, "completed");
+      ended(telling, entry, "completed");
+      return;
     case "JobSkipped":
-      return ended(telling, entry, "skipped");
+      ended(telling, entry, "skipped");
+      return;
     case "JobFailed":
-      return ended(telling, entry, "failed");
+      ended(telling, entry, "failed");
+      return;
     case "JobCancelled":
-      return ended(telling, entry, "cancelled");
+      ended(telling, entry, "cancelled");
+      return;
     case "JobRetried":
       telling.generation = entry.data.generation;
       telling.cancel = undefined;
-      return beginWait(telling, entry.meta.time, { kind: "queue" });
+      beginWait(telling, entry.meta.time, { kind: "queue" });
+      return;
     default:
       waited(telling, entry);
       cancelling(telling, entry);
