@@ -149,7 +149,7 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   const setServing = server?.setServing ?? (() => {});
   const health = watch({ nats, postgres, setServing, runners, logger });
   const { address = "" } = server ?? {};
-  logger.info({ address, role: settings.role }, "serving");
+  logger.info({ role: settings.role, address }, "serving");
   const { workers, ended } = runners;
   return {
     ...{ logger, address, workers, ended },
