@@ -2,7 +2,6 @@
 import { readFileSync } from "node:fs";
 import {
   connect,
-  createInbox,
   headers as newHeaders,
   type Msg,
   type NatsConnection,
@@ -12,6 +11,8 @@ import {
 } from "@nats-io/transport-node";
 import { failureOf, transient } from "../failure/failure.ts";
 import type { Secret } from "../secrets/secret.ts";
+import { listen } from "./inbox.ts";
+import { lightRequest } from "./light-request.ts";
 
 /** A connection that knows where its user may listen. */
 export type Nats = NatsConnection & { readonly inboxPrefix: string };
@@ -49,7 +50,8 @@ export async function connectNats(options: NatsOptions): Promise<Nats> {
         : {}),
       ...(caFile ? { tls: { ca: readFileSync(caFile, "utf8") } } : {}),
     });
-    return Object.assign(connection, { inboxPrefix });
+    const nats: Nats = Object.assign(connection, { inboxPrefix });
+    return Object.assign(nats, { request: lightRequest(nats) });
   } catch (error) {
     throw transient("log-unavailable", "the broker does not answer", { cause: error });
   }
@@ -171,41 +173,6 @@ export async function getFromLeader(
   };
 }
 const noMessage = 10037;
-
-type Heard = (error: Error | null, message: Msg) => void;
-type Inbox = { readonly prefix: string; readonly heard: Map<string, Heard>; asked: number };
-const inboxes = new WeakMap<Nats, Inbox>();
-
-/** One subscription for all answers of a connection: subscribing for each question costs the broker more than it. */
-function sharedInbox(nats: Nats): Inbox {
-  const known = inboxes.get(nats);
-  if (known) return known;
-  const inbox: Inbox = { prefix: createInbox(nats.inboxPrefix), heard: new Map(), asked: 0 };
-  nats.subscribe(`${inbox.prefix}.*`, {
-    callback(error, message) {
-      if (!error)
-        return inbox.heard.get(message.subject.slice(inbox.prefix.length + 1))?.(null, message);
-      inboxes.delete(nats);
-      for (const hear of [...inbox.heard.values()]) hear(error, message);
-    },
-  });
-  inboxes.set(nats, inbox);
-  return inbox;
-}
-
-/** Listens for answers; `own` on a subscription that ends with it, so that the broker knows nobody listens any more. */
-function listen(nats: Nats, own: boolean, hear: Heard): { reply: string; end: () => void } {
-  if (own) {
-    const reply = createInbox(nats.inboxPrefix);
-    const subscription = nats.subscribe(reply, { callback: hear });
-    return { reply, end: () => subscription.unsubscribe() };
-  }
-  const inbox = sharedInbox(nats);
-  inbox.asked += 1;
-  const token = inbox.asked.toString(36);
-  inbox.heard.set(token, hear);
-  return { reply: `${inbox.prefix}.${token}`, end: () => void inbox.heard.delete(token) };
-}
 
 type Question = {
   readonly subject: string;
