@@ -106,11 +106,18 @@ type Shift = {
   isPaused: boolean;
   taken: number;
   foundEmpty: boolean;
+  /** Waited a moment for more places; now it takes however few there are. */
+  gathered: boolean;
   /** Aborted to end the waiting for items early. */
   look: AbortController;
 };
 
-const soon = () => new Promise<void>((resolve) => setImmediate(resolve));
+/** A moment, in which more places come free; the more places there are, the less one of them is missed meanwhile. */
+const gather = (concurrency: number) =>
+  new Promise<void>((resolve) => {
+    if (concurrency >= 64) setTimeout(resolve, 2);
+    else setImmediate(resolve);
+  });
 
 /** Takes what it has places for; waits while it has none, is paused, or there is nothing. */
 async function takeOnce(shift: Shift): Promise<void> {
@@ -121,7 +128,11 @@ async function takeOnce(shift: Shift): Promise<void> {
   const free = placesLeft(limits, { concurrency, running, taken: shift.taken });
   if (free === 0) return inHand.changed();
   // Places that come free one by one are filled together: asking for each would cost more than its job.
-  if (free < concurrency / 8 && running > 0) await soon();
+  if (free < concurrency / 8 && running > 0 && !shift.gathered) {
+    shift.gathered = true;
+    return gather(concurrency);
+  }
+  shift.gathered = false;
   const look = new AbortController();
   shift.look = look;
   if (taking.aborted) return;
@@ -172,7 +183,13 @@ export function startWorkers(settings: WorkerSettings): Workers {
   });
   const shift: Shift = {
     ...{ settings, limits, inHand, taking: taking.signal },
-    ...{ isPaused: false, taken: 0, foundEmpty: false, look: new AbortController() },
+    ...{
+      isPaused: false,
+      taken: 0,
+      foundEmpty: false,
+      gathered: false,
+      look: new AbortController(),
+    },
   };
   const lookAgain = () => {
     shift.look.abort();
