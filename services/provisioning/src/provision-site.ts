@@ -167,6 +167,7 @@ export const provisionSite = (deps: ProvisionDependencies) =>
     timeoutMs,
     backoffMs: [60_000],
     exclusive: ({ siteId }) => [`site.${siteId}`],
+    circuit: ({ serverId }) => serverId,
 
     async work(input, run): Promise<ProvisionedSite> {
       const { siteId, serverId, domain, kind } = input;

@@ -17,6 +17,7 @@ import { type JournalWriter, openJournal } from "./journal-writer.ts";
 import { type Move, moveOf } from "./next-move.ts";
 import { decideStarted, infoOf, isFenced } from "./outcome-entries.ts";
 import { inputOf } from "./payload.ts";
+import { askTurn, judged, type NotYet } from "./turns.ts";
 import type { Delivery } from "./work-queue.ts";
 import { reporting } from "./work-report.ts";
 
@@ -25,6 +26,8 @@ const nakMaxMs = 5_000;
 /** How soon a job looks again for a lease that somebody holds, should no wake-up come. */
 const checkBackMs = 15_000;
 /** How soon another worker should be tried for a job that this build does not know. */
+/** Those who wait for the same limit do not all come back at the same moment. */
+const spreadMs = 2_000;
 const unknownJobMs = 60_000;
 const goneSoonMs = 2_000;
 const redeliveriesMax = 6;
@@ -157,13 +160,24 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   if ("heldBy" in taken) return waitFor(hands, taken.heldBy);
   hold.add(taken.leases);
   await leaveQueue(hands, taken.leases);
+  if (move.do === "work") {
+    const { tenant, jobId } = journal;
+    const asked = { leases: engine.leases, job, input, tenant, jobId };
+    const notYet = await askTurn(engine.turns, { ...asked, hold: hold.add });
+    if (notYet) return waitForTurn(hands, notYet);
+    await leavePool(hands);
+  }
   const attempt = move.do === "work" ? move.attempt : state.attempts;
   const startedSequence = await start(hands, { job, input, attempt, leaseKeys });
   const fence = `${await engine.log.epoch("JOURNAL")}.${startedSequence}`;
   if (move.do !== "work") return ending(startedSequence, fence, leaseKeys);
   const subject = { ...base, startedSequence };
   const settings = { subject, hold, stopping, fence, leaseKeys };
-  return reporting(subject, attempt, () => runAttempt(settings));
+  const judging = { circuit: job.circuit?.(input), jobId: journal.jobId, attempt };
+  const work = () => runAttempt(settings);
+  return reporting(subject, attempt, () =>
+    judged(engine.turns, judging, { state: journal.state, work }),
+  );
 }
 
 function end(move: Acting["move"], settings: AttemptSettings): Promise<Next> {
@@ -220,6 +234,23 @@ async function waitFor(
   }
   await engine.tickets.take(ticketOf(hands, key));
   return inMs(hands, checkBackMs);
+}
+
+/** Until the time that a limit or a circuit names, a little spread; for a slot until one is given back. */
+async function waitForTurn(hands: Hands, { reason, key, at }: NotYet): Promise<Next> {
+  const { engine, journal } = hands;
+  if (journal.state().waitingFor !== key) {
+    await journal.request([journalEvents.JobWaiting({ leaseKey: key, holderJobId: "", reason })]);
+  }
+  if (at) return { item: "again", at: new Date(at.getTime() + engine.random() * spreadMs) };
+  await engine.tickets.take(ticketOf(hands, key));
+  return inMs(hands, checkBackMs);
+}
+
+/** A job that has its slot no longer waits for one. */
+async function leavePool(hands: Hands): Promise<void> {
+  const key = hands.journal.state().waitingFor;
+  if (key.includes(".slot-")) await hands.engine.tickets.drop(ticketOf(hands, key));
 }
 
 async function leaveQueue(hands: Hands, leases: readonly Lease[]): Promise<void> {

@@ -119,7 +119,12 @@ async function putInQueue(
   const { notBefore, sequence } = queued;
   if (notBefore && notBefore > engine.clock.now()) {
     await engine.queue.schedule(item, notBefore, sequence);
-  } else await engine.queue.publish(first ? { ...item, queued: first } : item, sequence);
+  } else {
+    const full = first ? { ...item, queued: first } : item;
+    const publish = () => engine.queue.publish(full, sequence);
+    // Without room the job waits in its journal; the admitter puts it in.
+    await (engine.admission?.offer(item, publish) ?? publish());
+  }
 }
 
 /**

@@ -6,8 +6,10 @@ import type { Tickets } from "../lease/tickets.ts";
 import type { Servers } from "../script/servers.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { Admission } from "./admission.ts";
 import type { Clock } from "./clock.ts";
 import type { AnyJob } from "./job.ts";
+import type { Turns } from "./turns.ts";
 import type { WorkQueue } from "./work-queue.ts";
 import type { WorkReport } from "./work-report.ts";
 
@@ -28,6 +30,10 @@ export type EngineSettings = {
   readonly newId: () => string;
   /** 0 to 1, for jitter. */
   readonly random: () => number;
+  /** Limits, circuits and caps; without it jobs wait for nothing but their leases. */
+  readonly turns?: Turns | undefined;
+  /** Fairness between tenants; without it everything is queued at once. */
+  readonly admission?: Admission | undefined;
   /** No attempt of this process takes longer, whatever its job was given; default no cap. */
   readonly attemptMaxMs?: number | undefined;
   /** Told what this process works on; must not throw. */

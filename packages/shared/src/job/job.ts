@@ -1,6 +1,7 @@
 /** Jobs: a named piece of slow work on one aggregate, declared as plain data around one `work` function. */
 import type { AnyAggregate, InputOf } from "../aggregate/aggregate.ts";
 import type { Codec } from "../aggregate/event-types.ts";
+import type { WantedLimit } from "../limit/limits.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Run } from "./run.ts";
 
@@ -77,6 +78,10 @@ export type JobDefinition<A extends AnyAggregate, Input, DoneName extends string
   readonly backoffMs: readonly number[];
   /** Keys that no other job may hold while this one runs, like `site.<id>`; taken in sorted order. */
   readonly exclusive?: (input: Input) => readonly string[];
+  /** Named limits that each attempt is charged to, all or none; over the limit the job waits without an attempt. */
+  readonly rateLimit?: (input: Input) => WantedLimit | readonly WantedLimit[];
+  /** The host, like a server's id, whose repeated failures make jobs wait until one of them finds it well again. */
+  readonly circuit?: (input: Input) => string;
   /** The work, as a list of steps. Code between steps runs again when the run comes back: cheap and harmless. */
   readonly work: (input: Input, run: Run<A>) => Promise<Result | Outcome>;
 };

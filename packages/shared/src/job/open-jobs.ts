@@ -1,5 +1,5 @@
 /** Which jobs of a family have not ended, and when each is due: what the sweeper looks through. */
-import { and, eq, isNotNull, lt, sql } from "drizzle-orm";
+import { and, count, eq, inArray, isNotNull, isNull, lt, lte, notInArray, sql } from "drizzle-orm";
 import { bigint, pgSchema, primaryKey, text, timestamp } from "drizzle-orm/pg-core";
 import type { Database, Transaction } from "../projection/database.ts";
 import { type ProjectedMeta, type Projection, projection } from "../projection/projection.ts";
@@ -21,6 +21,11 @@ CREATE TABLE IF NOT EXISTS "${schema}".open_jobs (
   position bigint NOT NULL,
   PRIMARY KEY (tenant, job_id)
 );
+ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS expires_at timestamptz;
+CREATE INDEX IF NOT EXISTS open_jobs_expiry ON "${schema}".open_jobs (expires_at) WHERE expires_at IS NOT NULL;
+ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS admitted_at timestamptz;
+CREATE INDEX IF NOT EXISTS open_jobs_unadmitted ON "${schema}".open_jobs (queue, tenant, position)
+  WHERE admitted_at IS NULL;
 CREATE INDEX IF NOT EXISTS open_jobs_due ON "${schema}".open_jobs (due_at) WHERE due_at IS NOT NULL;`;
 
 const tableOf = (schema: string) =>
@@ -33,35 +38,59 @@ const tableOf = (schema: string) =>
       queue: text("queue").notNull(),
       // Null: not waiting for time. Parked and failed jobs wait for a person.
       dueAt: timestamp("due_at", { withTimezone: true }),
+      /** Since when it may be in the queue; null: it waits here for its turn. */
+      admittedAt: timestamp("admitted_at", { withTimezone: true }),
+      // Null once it started: from then on it cannot expire.
+      expiresAt: timestamp("expires_at", { withTimezone: true }),
       position: bigint("position", { mode: "number" }).notNull(),
     },
     (table) => [primaryKey({ columns: [table.tenant, table.jobId] })],
   );
 type Table = ReturnType<typeof tableOf>;
+type Row = Table["$inferSelect"];
 
 /** A job that should be in the queue, in a schedule or in a worker's hands. */
 export type DueJob = { readonly item: WorkItem; readonly position: number };
+
+export type Claim = {
+  readonly queue: Queue;
+  readonly tenant: string;
+  readonly there: readonly string[];
+  readonly room: number;
+  readonly now: Date;
+};
 
 export type OpenJobs = {
   readonly projection: Projection;
   /** Jobs that were due before a time, oldest first. */
   due(db: Database, before: Date, limit: number): Promise<DueJob[]>;
+  /** By queue, the tenants with due jobs that were not admitted yet, and how many. */
+  unadmitted(
+    db: Database,
+    now: Date,
+  ): Promise<ReadonlyMap<Queue, readonly { tenant: string; waiting: number }[]>>;
+  /** Admits `room` of a tenant's jobs, oldest first, and notes that those in `there` are in the queue already. */
+  claim(db: Database, wish: Claim): Promise<DueJob[]>;
 };
 
 const later = (time: Date): Date => new Date(time.getTime() + lookAgainMs);
 
-function projectionOf(table: Table, family: string): Projection {
+function projectionOf(table: Table, family: string, isFair: boolean): Projection {
   const whose = (meta: ProjectedMeta) =>
     and(eq(table.tenant, meta.tenant), eq(table.jobId, meta.id));
   const due = (at: Date | null, meta: ProjectedMeta, tx: Transaction) =>
-    tx.update(table).set({ dueAt: at, position: meta.position }).where(whose(meta));
+    tx
+      .update(table)
+      // Whatever happens to a job after it was queued, it has been in the queue.
+      .set({ dueAt: at, position: meta.position, admittedAt: meta.time })
+      .where(whose(meta));
   const gone = (meta: ProjectedMeta, tx: Transaction) => tx.delete(table).where(whose(meta));
   return projection({
     name: "open-jobs",
     source: { stream: "JOURNAL", family },
     from: journalEvents,
     on: {
-      JobQueued: ({ jobName, queue, notBefore }, meta, tx) =>
+      JobQueued: ({ jobName, queue, notBefore, expiresAt }, meta, tx) =>
         tx
           .insert(table)
           .values({
@@ -70,13 +99,20 @@ function projectionOf(table: Table, family: string): Projection {
             jobName,
             queue,
             dueAt: notBefore ?? meta.time,
+            expiresAt,
+            // A delayed job comes by its schedule.
+            admittedAt: isFair && !notBefore ? null : meta.time,
             position: meta.position,
           })
           .onConflictDoNothing(),
       JobWaiting: (_, meta, tx) => due(later(meta.time), meta, tx),
       JobDeferred: ({ until }, meta, tx) => due(until ?? meta.time, meta, tx),
       // A worker has it; if that dies, the item comes back. Swept only when both were lost.
-      JobStarted: (_, meta, tx) => due(later(meta.time), meta, tx),
+      JobStarted: (_, meta, tx) =>
+        tx
+          .update(table)
+          .set({ dueAt: later(meta.time), expiresAt: null, position: meta.position })
+          .where(whose(meta)),
       JobAttemptFailed: ({ nextAt }, meta, tx) => due(nextAt ?? later(meta.time), meta, tx),
       JobParked: (_, meta, tx) => due(null, meta, tx),
       JobResumed: (_, meta, tx) => due(meta.time, meta, tx),
@@ -92,23 +128,67 @@ function projectionOf(table: Table, family: string): Projection {
   });
 }
 
-/** The projection of one family into its service's schema, and the question the sweeper asks. */
-export function openJobs(schema: string, family: string): OpenJobs {
+/** What the admitter asks. */
+function admissions(table: Table, itemOf: (row: Row) => DueJob) {
+  const waiting = (now: Date) => and(isNull(table.admittedAt), lte(table.dueAt, now));
+  const unadmitted: OpenJobs["unadmitted"] = async (db, now) => {
+    const { queue, tenant } = table;
+    const rows = await db
+      .select({ queue, tenant, waiting: count() })
+      .from(table)
+      .where(waiting(now))
+      .groupBy(queue, tenant)
+      .orderBy(queue, tenant);
+    return Map.groupBy(rows, (row) => row.queue as Queue);
+  };
+  const claim: OpenJobs["claim"] = (db, { queue, tenant, there, room, now }) =>
+    db.transaction(async (tx) => {
+      const ofTenant = and(eq(table.queue, queue), eq(table.tenant, tenant), waiting(now));
+      if (there.length > 0) {
+        const known = and(ofTenant, inArray(table.jobId, [...there]));
+        await tx.update(table).set({ admittedAt: now }).where(known);
+      }
+      if (room === 0) return [];
+      const absent = there.length > 0 ? notInArray(table.jobId, [...there]) : undefined;
+      const rows = await tx
+        .select()
+        .from(table)
+        .where(and(ofTenant, absent))
+        .orderBy(table.position)
+        .limit(room)
+        .for("update", { skipLocked: true });
+      const ids = rows.map(({ jobId }) => jobId);
+      if (ids.length > 0) {
+        const chosen = and(eq(table.tenant, tenant), inArray(table.jobId, ids));
+        await tx.update(table).set({ admittedAt: now }).where(chosen);
+      }
+      return rows.map(itemOf);
+    });
+  return { unadmitted, claim };
+}
+
+/**
+ * The projection of one family into its service's schema, and the questions of sweeper and admitter. `fair`: new jobs
+ * are not in the queue until they are seen there or admitted.
+ */
+export function openJobs(schema: string, family: string, { fair = false } = {}): OpenJobs {
   const table = tableOf(schema);
+  const itemOf = ({ tenant, jobId, queue, position }: Row): DueJob => ({
+    // Journals hold no other queues: dispatch checks them.
+    item: { family, queue: queue as Queue, tenant, jobId },
+    position,
+  });
   return {
-    projection: projectionOf(table, family),
+    ...admissions(table, itemOf),
+    projection: projectionOf(table, family, fair),
     async due(db, before, limit) {
       const rows = await db
         .select()
         .from(table)
-        .where(and(isNotNull(table.dueAt), lt(table.dueAt, before)))
+        .where(and(isNotNull(table.dueAt), lt(table.dueAt, before), lt(table.admittedAt, before)))
         .orderBy(sql`${table.dueAt} asc`)
         .limit(limit);
-      return rows.map(({ tenant, jobId, queue, position }) => ({
-        // Journals hold no other queues: dispatch checks them.
-        item: { family, queue: queue as Queue, tenant, jobId },
-        position,
-      }));
+      return rows.map(itemOf);
     },
   };
 }

@@ -16,15 +16,23 @@ const giveUpAfterMs = 6_000;
 const wrongSequence = 10071;
 const wrongSequenceInFlight = 10164;
 
+export type Bucket = "leases" | "limits";
+
 /** True for what stands where a key was: deleted, purged or expired. */
 export const isGone = (message: StoredMessage): boolean =>
   message.header("KV-Operation") !== "" || message.header("Nats-Marker-Reason") !== "";
 
 /** The current message of a key, from the leader; also a marker that says the key is gone. */
-export const current = (nats: Nats, key: string): Promise<StoredMessage | undefined> =>
-  getFromLeader(nats, stream, { last_by_subj: kvSubject("leases", key) });
+export const current = (
+  nats: Nats,
+  key: string,
+  bucket: Bucket = "leases",
+): Promise<StoredMessage | undefined> =>
+  getFromLeader(nats, `KV_${bucket}`, { last_by_subj: kvSubject(bucket, key) });
 
 export type Write = {
+  /** Default `leases`. */
+  readonly bucket?: Bucket;
   readonly key: string;
   readonly body: string;
   /** Whole seconds, at least 1. */
@@ -40,7 +48,7 @@ export type Write = {
  * a write of its own: who writes must recognise its value. Fails with `log-unavailable` after about 6 s.
  */
 export async function write(nats: Nats, request: Write): Promise<number | "moved"> {
-  const { key, body, ttlSeconds, expected, remove } = request;
+  const { bucket = "leases", key, body, ttlSeconds, expected, remove } = request;
   const headers = {
     "Nats-TTL": `${ttlSeconds}s`,
     ...(expected === undefined ? {} : { "Nats-Expected-Last-Subject-Sequence": String(expected) }),
@@ -49,7 +57,7 @@ export async function write(nats: Nats, request: Write): Promise<number | "moved
   const giveUpAt = performance.now() + giveUpAfterMs;
   for (;;) {
     try {
-      const answer = await publish(nats, kvSubject("leases", key), body, { headers, timeoutMs });
+      const answer = await publish(nats, kvSubject(bucket, key), body, { headers, timeoutMs });
       if ("fault" in answer && answer.fault.code === wrongSequence) return "moved";
       if ("fault" in answer && answer.fault.code === wrongSequenceInFlight) {
         throw transient("log-unavailable", `another write of ${key} is under way`);

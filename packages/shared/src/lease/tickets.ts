@@ -32,6 +32,9 @@ export type Tickets = {
 };
 
 const ticketKey = ({ key, id }: Pick<Ticket, "key" | "id">): string => `wait.${key}.${id}`;
+/** Whoever waits for a slot waits for any of its pool: `acme.slot-server.s1-3` → `acme.slot-server.s1`. */
+const waitedFor = (key: string, noun = ""): string =>
+  noun.startsWith("slot-") ? key.replace(/-\d+$/, "") : key;
 const livePrefix = "live.lease.";
 
 /** Tickets on a connection. */
@@ -81,7 +84,9 @@ export function tickets(nats: Nats, { ttlMs = ticketTtlMs }: { ttlMs?: number } 
           // Tickets have five parts and keys three, so a tenant called "wait" is no trouble.
           const [, noun, , ...more] = key.split(".");
           // Nobody queues for the lease of a run, and there is one for every job: looking would cost a scan each.
-          if (gone && more.length === 0 && noun !== "run") void released(key);
+          if (gone && more.length === 0 && noun !== "run") {
+            void released(waitedFor(key, noun));
+          }
         },
       });
       return () => subscription.unsubscribe();

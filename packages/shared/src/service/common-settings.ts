@@ -2,10 +2,21 @@
 import { readFileSync } from "node:fs";
 import type { JSONWebKeySet } from "jose";
 import { Failure } from "../failure/failure.ts";
+import { ratesOf } from "../limit/named-limits.ts";
 import { parseTokenKeys } from "../rpc/authenticate.ts";
 import type { TlsIdentity } from "../rpc/server.ts";
 import { type RootKey, readRootKeys } from "../secrets/keyring.ts";
-import { address, durationMs, file, int, oneOf, secretFile, url, type Values } from "./settings.ts";
+import {
+  address,
+  durationMs,
+  file,
+  int,
+  oneOf,
+  secretFile,
+  text,
+  url,
+  type Values,
+} from "./settings.ts";
 import { workProblems, workReaders } from "./work-settings.ts";
 
 const secondMs = 1_000;
@@ -32,6 +43,12 @@ export const commonReaders = {
   postgresConnections: int("CHOM_POSTGRES_CONNECTIONS", { min: 2, max: 100, fallback: 10 }),
   /** How long running jobs may go on after SIGTERM. */
   drainMs: durationMs("CHOM_DRAIN", { min: 0, max: 600 * secondMs, fallback: 25 * secondMs }),
+  /** Jobs at once on one server, over all processes of all families; 0: no cap. */
+  serverConcurrency: int("CHOM_SERVER_CONCURRENCY", { min: 0, max: 1_000, fallback: 8 }),
+  /** Jobs at once of one tenant, over all processes of all families; 0: no cap. */
+  tenantConcurrency: int("CHOM_TENANT_CONCURRENCY", { min: 0, max: 1_000, fallback: 0 }),
+  /** Named limits that differ from the defaults, like `acme-orders=45/7d`. */
+  limits: text("CHOM_LIMITS", { fallback: undefined }),
   ...workReaders,
 } as const;
 
@@ -84,6 +101,7 @@ export function loadCommon(settings: CommonSettings): Loaded {
   );
   const { tlsCaFile, tlsCertFile, tlsKey } = settings;
   const given = [tlsCaFile, tlsCertFile, tlsKey].filter((part) => part !== undefined);
+  attempt("CHOM_LIMITS", () => ratesOf(settings.limits));
   if (given.length === 1 || given.length === 2) {
     problems.push("CHOM_TLS_CA_FILE, CHOM_TLS_CERT_FILE and CHOM_TLS_KEY_FILE belong together");
   }

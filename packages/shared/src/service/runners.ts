@@ -2,17 +2,25 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import { failureOf, operator, transient } from "../failure/failure.ts";
+import { admissionTo } from "../job/admission.ts";
+import { admitAll, admitEveryMs } from "../job/admitter.ts";
 import { followAdvisories } from "../job/advisories.ts";
 import { systemClock } from "../job/clock.ts";
 import { createDispatch } from "../job/dispatch.ts";
 import { createEngine, type Engine } from "../job/engine.ts";
+import { jetstreamRoom } from "../job/jetstream-room.ts";
 import { jetstreamQueue } from "../job/jetstream-queue.ts";
 import { jobControl } from "../job/job-control.ts";
 import { openJobs, openJobsDdl } from "../job/open-jobs.ts";
 import { sweep, sweepEveryMs } from "../job/sweeper.ts";
 import { exitCodeOf } from "../job/work-limits.ts";
 import type { WorkReport } from "../job/work-report.ts";
+import type { Turns } from "../job/turns.ts";
 import { startWorkers, type Workers } from "../job/worker.ts";
+import { circuits } from "../limit/circuits.ts";
+import { limitStore } from "../limit/limit-store.ts";
+import { limits } from "../limit/limits.ts";
+import { ratesOf } from "../limit/named-limits.ts";
 import { leases, leaseTtlMs } from "../lease/lease.ts";
 import { tickets } from "../lease/tickets.ts";
 import type { Projection } from "../projection/projection.ts";
@@ -66,6 +74,15 @@ type FamilyParts = {
   work(): Workers;
 };
 
+function turnsOf({ nats, settings }: RunnersParts): Turns {
+  const store = limitStore(nats);
+  return {
+    limits: limits(store, ratesOf(settings.limits), systemClock),
+    circuits: circuits(store, systemClock),
+    caps: { server: settings.serverConcurrency, tenant: settings.tenantConcurrency },
+  };
+}
+
 function engineOf(parts: RunnersParts, family: Family): Engine {
   const { nats, sealer, logger, app, cast, settings } = parts;
   // A lease must end before the broker gives the item to somebody else.
@@ -81,6 +98,8 @@ function engineOf(parts: RunnersParts, family: Family): Engine {
     leases: leases(nats, { newHolder: randomUUID }),
     tickets: tickets(nats),
     servers: app.servers,
+    turns: turnsOf(parts),
+    admission: admissionTo(jetstreamRoom(nats, systemClock), systemClock),
     sealer,
     clock: systemClock,
     logger,
@@ -101,7 +120,12 @@ function work({ settings, report }: RunnersParts, engine: Engine): Workers {
 function familyOf(parts: RunnersParts, family: Family): FamilyParts {
   const engine = engineOf(parts, family);
   const { nats, app } = parts;
-  const open = openJobs(family, family);
+  const open = openJobs(family, family, { fair: true });
+  const admitting: Tick = {
+    name: "admit",
+    everyMs: admitEveryMs,
+    run: (signal) => admitAll({ engine, db: app.db, openJobs: open }, signal),
+  };
   const sweeping: Tick = {
     name: "sweep",
     everyMs: sweepEveryMs,
@@ -113,7 +137,7 @@ function familyOf(parts: RunnersParts, family: Family): FamilyParts {
       jobControl(engine),
       answerJobRequests({ family, rpc: parts.cast.rpc ?? [], sealer: parts.sealer }),
     ],
-    ticks: [sweeping],
+    ticks: [sweeping, admitting],
     dispatch: createDispatch(engine),
     guard(signal) {
       followAdvisories(engine, nats, family, signal).catch((err: unknown) =>

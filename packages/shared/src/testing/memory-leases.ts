@@ -33,7 +33,7 @@ export function memoryLeases(clock: Clock): MemoryLeases {
   async function release({ key, holder }: Lease): Promise<void> {
     if (held.get(key)?.holder !== holder) return;
     held.delete(key);
-    const [first] = oldest(key);
+    const [first] = oldest(key.includes(".slot-") ? key.replace(/-\d+$/, "") : key);
     if (first) for (const wake of listeners) queueMicrotask(() => wake(first));
   }
   const leases: Leases = {

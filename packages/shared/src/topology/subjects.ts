@@ -24,6 +24,10 @@ export const journalSubject = (tenant: string, family: string, jobId: string): s
 export const workSubject = (family: string, queue: Queue, tenant: string, jobId: string): string =>
   `job.${nameToken("family", family)}.${nameToken("queue", queue)}.${tenantToken(tenant)}.${token("job_id", jobId)}`;
 
+/** Filter for the items of one tenant in a queue. */
+export const workFilter = (family: string, queue: Queue, tenant: string): string =>
+  `job.${nameToken("family", family)}.${nameToken("queue", queue)}.${tenantToken(tenant)}.*`;
+
 /** A job's one pending schedule; publishing again replaces it. */
 export const scheduleSubject = (family: string, tenant: string, jobId: string): string =>
   `sched.${nameToken("family", family)}.${tenantToken(tenant)}.${token("job_id", jobId)}`;
