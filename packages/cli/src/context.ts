@@ -12,6 +12,7 @@ import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService } from "@chom/proto/chom/jobs/v1/jobs";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { AlertsServiceService } from "@chom/proto/chom/scheduler/v1/alerts";
+import { FlowsServiceService } from "@chom/proto/chom/scheduler/v1/flows";
 import { SchedulesServiceService } from "@chom/proto/chom/scheduler/v1/schedules";
 import { SslServiceService } from "@chom/proto/chom/ssl/v1/ssl";
 import { permanent } from "@chom/shared/failure/failure";
@@ -98,6 +99,7 @@ export function connectAll(context: Context) {
     ssl: lazily(() => connectRpc(SslServiceService, at("ssl"))),
     dispatch: lazily(() => connectRpc(DispatchServiceService, at("scheduler"))),
     alerts: lazily(() => connectRpc(AlertsServiceService, at("scheduler"))),
+    flows: lazily(() => connectRpc(FlowsServiceService, at("scheduler"))),
     schedules: lazily(() => connectRpc(SchedulesServiceService, at("scheduler"))),
     jobs: lazily(() => connectRpc(JobsServiceService, at("scheduler"))),
     events: lazily(() => connectRpc(EventsServiceService, at("scheduler"))),

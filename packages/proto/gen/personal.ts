@@ -4,8 +4,11 @@
 export const personalFields: Readonly<Record<string, readonly string[]>> = {
   "chom.credentials.v1.RegisterServerRequest": ["address"],
   "chom.credentials.v1.ServerRegistered": ["address"],
+  "chom.scheduler.v1.ChainStarted": ["specJson"],
+  "chom.scheduler.v1.BatchCreated": ["specJson"],
+  "chom.scheduler.v1.BatchJobsAdded": ["jobsJson"],
   "chom.scheduler.v1.ScheduleSpec": ["inputJson"],
 };
 
 /** JSON names that some message declares personal or secret: masked wherever an input is shown. */
-export const sensitiveFields: readonly string[] = ["address", "inputJson", "oneTimePassword", "oneTimePrivateKey"];
+export const sensitiveFields: readonly string[] = ["address", "inputJson", "jobsJson", "oneTimePassword", "oneTimePrivateKey", "specJson"];

@@ -5,6 +5,7 @@ import { type Event, EventsServiceService } from "@chom/proto/chom/events/v1/eve
 import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService, type WatchJobResponse } from "@chom/proto/chom/jobs/v1/jobs";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
+import { FlowsServiceService } from "@chom/proto/chom/scheduler/v1/flows";
 import { SchedulesServiceService } from "@chom/proto/chom/scheduler/v1/schedules";
 import { SslServiceService } from "@chom/proto/chom/ssl/v1/ssl";
 import { connectRpc } from "@chom/shared/rpc/client";
@@ -30,6 +31,7 @@ export function createClients(
   const jobs = connectRpc(JobsServiceService, options("scheduler"));
   const dispatch = connectRpc(DispatchServiceService, options("scheduler"));
   const schedules = connectRpc(SchedulesServiceService, options("scheduler"));
+  const flows = connectRpc(FlowsServiceService, options("scheduler"));
   const events = connectRpc(EventsServiceService, options("scheduler"));
   return {
     backup: backup.calls,
@@ -39,6 +41,7 @@ export function createClients(
     jobs: jobs.calls,
     dispatch: dispatch.calls,
     schedules: schedules.calls,
+    flows: flows.calls,
     /** Follows the tenant's events after a position; `stop` ends the stream. */
     follow: (afterPosition = 0n): { events: AsyncIterable<Event>; stop: () => void } => {
       const leaving = new AbortController();

@@ -5,6 +5,7 @@ import { alertReaders, watchAlerts } from "./alerts/watch-alerts.ts";
 import { dispatchRpc } from "./dispatch-rpc.ts";
 import { eventsRpc } from "./events-rpc.ts";
 import { historyReaders, keepHistory } from "./history/keep-history.ts";
+import { keepFlows } from "./flows/keep-flows.ts";
 import { jobsRpc } from "./jobs-rpc.ts";
 import { jobList } from "./projections.ts";
 import { keepSchedules, scheduleReaders } from "./schedules/keep-schedules.ts";
@@ -17,11 +18,19 @@ await serve({
     const alerts = watchAlerts(app, settings);
     const history = await keepHistory(app, settings);
     const schedules = keepSchedules(app, settings, async () => void (await checkAlerts(app)));
+    const flows = keepFlows(app);
     return {
-      projections: [jobList, alerts.projection, ...schedules.projections],
-      reactors: schedules.reactors,
-      rpc: [jobsRpc(app), dispatchRpc(app), eventsRpc(app), alertsRpc(app), ...schedules.rpc],
-      ticks: [...history.ticks, ...alerts.ticks, ...schedules.ticks],
+      projections: [jobList, alerts.projection, ...schedules.projections, ...flows.projections],
+      reactors: [...schedules.reactors, ...flows.reactors],
+      rpc: [
+        jobsRpc(app),
+        dispatchRpc(app),
+        eventsRpc(app),
+        alertsRpc(app),
+        ...schedules.rpc,
+        ...flows.rpc,
+      ],
+      ticks: [...history.ticks, ...alerts.ticks, ...schedules.ticks, ...flows.ticks],
       close: history.close,
     };
   },

@@ -39,6 +39,8 @@ const reactors: readonly (readonly [User, string, string])[] = [
   ["provisioning", "domains", "site"],
   ["credentials", "retire-keys", "server"],
   ["scheduler", "fire-schedules", "schedule-ticks"],
+  ["scheduler", "chains", "chain"],
+  ["scheduler", "batches", "batch"],
   ...families.map((family) => [family, "job-control", "job-control"] as const),
   ...families.map((family) => [family, "job-requests", "job-request"] as const),
 ];
