@@ -1,6 +1,7 @@
 /** What may end an attempt from outside: its time, a lost lease, a wish to cancel, the end of the process. */
 import { classify, Failure, failureOf } from "../failure/failure.ts";
 import { attemptMs } from "./engine.ts";
+import { recordCancelAcknowledged } from "./outcome-entries.ts";
 import type { AttemptSettings } from "./run-settings.ts";
 
 const hintEveryMs = 500;
@@ -27,7 +28,12 @@ export function attemptLimits({ subject, hold, stopping }: AttemptSettings) {
   let looked = false;
   const look = () => {
     journal.refresh().then(
-      ({ cancel }) => cancel && end(stop("cancelled", cancel.reason)),
+      ({ cancel }) => {
+        if (!cancel || own.signal.aborted) return;
+        end(stop("cancelled", cancel.reason));
+        // Whoever ends the job acknowledges it too, should this fail.
+        recordCancelAcknowledged(subject).catch(() => undefined);
+      },
       // The next heartbeat looks again.
       () => undefined,
     );

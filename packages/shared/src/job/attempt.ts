@@ -1,7 +1,7 @@
 /** One attempt: runs `work` under its time limit and its leases, and records how it ended. */
 import { classify, type Failure } from "../failure/failure.ts";
 import { attemptLimits } from "./attempt-limits.ts";
-import { endCancelled, endFailed, type Next } from "./bad-ends.ts";
+import { endCancelled, endFailed, escalate, type Next } from "./bad-ends.ts";
 import { sleep } from "./clock.ts";
 import { consequenceOf } from "./next-move.ts";
 import { isOutcome } from "./outcome.ts";
@@ -17,10 +17,10 @@ import {
 import { type AttemptSettings, runSettingsOf } from "./run-settings.ts";
 import { type PendingUndo, startRun } from "./run-steps.ts";
 
-/** A `work` that ignores its abort is not waited for longer than this. */
-const settleMs = 10_000;
+/** The time of grace: a `work` that ignores its abort is not waited for longer than this. */
+export const settleMs = 10_000;
 
-type Ended = { readonly result: unknown } | { readonly error: unknown };
+type Ended = { readonly result: unknown } | { readonly error: unknown; readonly deaf?: true };
 
 /** Runs `work` to its end, or until some time after its signal aborted. */
 async function runWork(
@@ -36,7 +36,7 @@ async function runWork(
       if (over) return;
       // It may go on behind our back: nobody else shall have its leases as long as they live.
       hold.abandon();
-      deaf.resolve({ error: signal.reason });
+      deaf.resolve({ error: signal.reason, deaf: true });
     });
   });
   const work = async () => job.work(input, run);
@@ -64,7 +64,12 @@ export async function runAttempt(settings: AttemptSettings): Promise<Next> {
       const { code } = classify(error);
       // A result that cannot be kept fails the attempt; anything else is the journal's trouble.
       if (code !== "secret-in-result" && code !== "result-too-large") throw error;
-      return fail(settings, { failure: classify(error), step: "", undos: started.undos });
+      return fail(settings, {
+        failure: classify(error),
+        step: "",
+        undos: started.undos,
+        isDeaf: false,
+      });
     }
   }
   // What work throws after an abort is noise: the reason is why it was aborted.
@@ -72,7 +77,8 @@ export async function runAttempt(settings: AttemptSettings): Promise<Next> {
   if (failure.code === "unexpected") {
     subject.engine.logger.error({ err: ended.error, jobId: subject.journal.jobId }, "work threw");
   }
-  return fail(settings, { failure, step: started.currentStep(), undos: started.undos });
+  const { undos } = started;
+  return fail(settings, { failure, step: started.currentStep(), undos, isDeaf: "deaf" in ended });
 }
 
 async function succeed(subject: Subject, result: unknown): Promise<Next> {
@@ -89,6 +95,8 @@ type Failed = {
   readonly failure: Failure;
   readonly step: string;
   readonly undos: readonly PendingUndo[];
+  /** It did not end within its time of grace, and may go on behind our back. */
+  readonly isDeaf: boolean;
 };
 
 async function fail(settings: AttemptSettings, failed: Failed): Promise<Next> {
@@ -101,12 +109,19 @@ async function fail(settings: AttemptSettings, failed: Failed): Promise<Next> {
     await recordDeferred(subject, { until: now, code: failure.code, reason }, false);
     return { item: "again", at: now };
   }
-  const { cancel, queued, attempts, deferrals } = await journal.refresh();
-  if (cancel) return endCancelled(settings, cancel, failed.undos);
+  const { cancel, queued, attempts, deferrals, exceptions } = await journal.refresh();
+  if (cancel) {
+    const owning = failed.isDeaf ? await escalate(settings) : settings;
+    return endCancelled(owning, cancel, failed.undos);
+  }
   const consequence = consequenceOf(failure, {
     attempt: attempts,
     tries: queued?.tries ?? 1,
     backoffMs: (queued?.backoffMs ?? []).map(Number),
+    backoffKind: queued?.backoffKind === "exponential" ? "exponential" : "list",
+    backoffMaxMs: Number(queued?.backoffMaxMs ?? 0n),
+    exceptions,
+    maxExceptions: queued?.maxExceptions ?? 0,
     deferrals,
     now,
     random: engine.random(),

@@ -1,8 +1,15 @@
 /** Ending a job as failed or cancelled: first everything it did is taken back. */
 import type { FailureInfo } from "@chom/proto/chom/jobs/v1/journal";
 import { failureOf } from "../failure/failure.ts";
+import { attemptMs } from "./engine.ts";
+import { journalEvents } from "./journal-events.ts";
 import { mustUndo } from "./job-state.ts";
-import { recordAttemptFailed, recordCancelled, recordFailed } from "./outcome-entries.ts";
+import {
+  recordAttemptFailed,
+  recordCancelAcknowledged,
+  recordCancelled,
+  recordFailed,
+} from "./outcome-entries.ts";
 import { type AttemptSettings, runSettingsOf } from "./run-settings.ts";
 import type { PendingUndo } from "./run-steps.ts";
 import { undoSteps } from "./undo.ts";
@@ -58,6 +65,7 @@ export async function endCancelled(
 ): Promise<Next> {
   const { subject } = settings;
   const { engine, journal } = subject;
+  await recordCancelAcknowledged(subject);
   const giveUp = journal.state().undoRuns > undoRunsMax;
   const undone = giveUp ? false : await undoAll(settings, known);
   await recordCancelled(subject, cancel);
@@ -65,4 +73,29 @@ export async function endCancelled(
     engine.logger.error({ alert: true, jobId: journal.jobId }, "a cancelled job was not undone");
   }
   return { item: "done" };
+}
+
+/**
+ * Gives up waiting for a `work` that does not heed its cancel. A newer JobStarted fences it: nothing that it still says is
+ * recorded, and on a server the newer fence ends what it left running before anything is taken back.
+ */
+export async function escalate(settings: AttemptSettings): Promise<AttemptSettings> {
+  const { subject, leaseKeys } = settings;
+  const { engine, journal, startedSequence } = subject;
+  const { attempts: attempt, generation, queued } = journal.state();
+  await recordCancelAcknowledged(subject);
+  const sequence = await journal.fact(startedSequence, [
+    journalEvents.JobCancelEscalated({ reason: "the work did not stop within its time of grace" }),
+    journalEvents.JobStarted({
+      attempt,
+      worker: engine.worker,
+      generation,
+      deadline: new Date(engine.clock.now().getTime() + attemptMs(engine, queued?.timeoutMs)),
+      leaseKeys: [...leaseKeys],
+      events: [],
+    }),
+  ]);
+  engine.logger.warn({ jobId: journal.jobId }, "a cancelled job did not stop and was abandoned");
+  const fence = `${await engine.log.epoch("JOURNAL")}.${sequence}`;
+  return { ...settings, subject: { ...subject, startedSequence: sequence }, fence };
 }

@@ -101,8 +101,24 @@ export async function deliver(
 async function refuse({ engine, delivery, journal }: Hands): Promise<void> {
   if (await engine.log.last("JOURNAL", journal.subject)) return delivery.nak(1_000);
   const { jobId, tenant } = delivery;
-  engine.logger.error({ alert: true, jobId, tenant }, "a work item without a job was dropped");
-  await delivery.ack();
+  await delivery.quarantine("job-not-found", "no such job was ever queued");
+  engine.logger.error({ alert: true, jobId, tenant }, "a work item without a job was quarantined");
+}
+
+/** Without its input nothing can be taken back; who asked for the end gets it all the same. */
+async function cancelUnopened(
+  { engine, journal }: Hands,
+  { reason, actor }: { reason: string; actor: string },
+): Promise<Next> {
+  const { cancel, cancelAcknowledged } = journal.state();
+  const { worker } = engine;
+  const cancelled = journalEvents.JobCancelled({ reason, actor, events: [] });
+  const acknowledged = journalEvents.JobCancelAcknowledged({ worker });
+  const isFirst = cancel !== undefined && !cancelAcknowledged;
+  await journal.request(isFirst ? [acknowledged, cancelled] : [cancelled]);
+  const { jobId } = journal;
+  engine.logger.error({ alert: true, jobId }, "a job whose input is unreadable was cancelled");
+  return done;
 }
 
 async function finish({ engine, delivery, journal }: Hands, next: Next): Promise<void> {
@@ -146,6 +162,7 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
     input = inputOf(engine.sealer, job, { tenant, jobId, input: state.queued?.input });
   } catch (error) {
     const failure = infoOf(classify(error));
+    if (move.do === "cancel") return cancelUnopened(hands, move);
     const remedy = "give the service the key that sealed the input, then resume the job";
     await journal.request([journalEvents.JobParked({ failure, remedy })]);
     return done;
@@ -161,8 +178,13 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   hold.add(taken.leases);
   await leaveQueue(hands, taken.leases);
   if (move.do === "work") {
-    const { tenant, jobId } = journal;
-    const asked = { leases: engine.leases, job, input, tenant, jobId };
+    const asked = {
+      leases: engine.leases,
+      job,
+      input,
+      tenant: journal.tenant,
+      jobId: journal.jobId,
+    };
     const notYet = await askTurn(engine.turns, { ...asked, hold: hold.add });
     if (notYet) return waitForTurn(hands, notYet);
     await leavePool(hands);

@@ -1,120 +1,19 @@
 import { expect, test } from "vitest";
-import { aggregate, type Evolve } from "../aggregate/aggregate.ts";
-import { eventTypes } from "../aggregate/event-types.ts";
 import { failureOf, permanent, transient } from "../failure/failure.ts";
 import { script } from "../script/script.ts";
 import { Secret } from "../secrets/secret.ts";
 import { type Death, dyingPorts } from "../testing/dying-ports.ts";
 import { fakeServers } from "../testing/fake-servers.ts";
-import { type EngineOptions, memoryEngine, memoryWorld } from "../testing/memory-engine.ts";
-import { createDispatch } from "./dispatch.ts";
+import { memoryWorld } from "../testing/memory-engine.ts";
+import { type Extra, scanFamily, type Work } from "../testing/scan-family.ts";
 import { deliver } from "./deliver.ts";
-import { jobControl } from "./job-control.ts";
-import {
-  type Abandoned,
-  type Begun,
-  type Done,
-  type FailureReport,
-  job,
-  type JobDefinition,
-  type Postponed,
-} from "./job.ts";
 import { journalEvents } from "./journal-events.ts";
 import { openJournal } from "./journal-writer.ts";
-import type { Run } from "./run.ts";
 
-type Note = { text: string };
-const codec = (name: string) => ({
-  $type: `test.v1.${name}`,
-  fromJSON: (json: { text?: unknown }): Note => ({ text: String(json.text ?? "") }),
-  toJSON: (note: Note): unknown => ({ text: note.text }),
-});
-const happened = eventTypes({
-  Begun: codec("Begun"),
-  Noted: codec("Noted"),
-  Ended: codec("Ended"),
-  Failed: codec("Failed"),
-  Dropped: codec("Dropped"),
-  Put: codec("Put"),
-});
-type State = readonly string[];
-const add = (state: State, { text }: Note): State => [...state, text];
-const evolve: Evolve<State, typeof happened> = {
-  Begun: add,
-  Noted: add,
-  Ended: add,
-  Failed: add,
-  Dropped: add,
-  Put: add,
-};
-const scan = aggregate({
-  name: "backups",
-  events: happened,
-  initial: (): State => [],
-  evolve,
-  commands: {
-    begin: (_: State, { input }: Begun<Note>) => happened.Begun({ text: input.text }),
-    note: (_: State, text: string) => happened.Noted({ text }),
-    end: (_: State, { result }: Done<Note, string>) => [
-      happened.Ended({ text: result }),
-      happened.Noted({ text: "end" }),
-    ],
-    fail: (_: State, { code, undone, attempts }: FailureReport<Note>) =>
-      happened.Failed({ text: `${code} ${undone} ${attempts}` }),
-    drop: (_: State, { reason }: Abandoned<Note>) => happened.Dropped({ text: reason }),
-    put: (_: State, { code }: Postponed<Note>) => happened.Put({ text: code }),
-  },
-});
-type Work = (input: Note, run: Run<typeof scan>) => Promise<string | ReturnType<Run["skip"]>>;
-type Extra = Partial<JobDefinition<typeof scan, Note, "end", string>>;
-
-const scanJob = (work: Work, extra: Extra = {}) =>
-  job(scan, {
-    name: "scan.site",
-    input: codec("Input"),
-    of: () => "site-1",
-    started: "begin",
-    done: "end",
-    failed: "fail",
-    cancelled: "drop",
-    deferred: "put",
-    queue: "default",
-    tries: 3,
-    timeoutMs: 60_000,
-    backoffMs: [20_000],
-    work,
-    ...extra,
-  });
-
-function setup(work: Work, extra: Extra = {}, options: EngineOptions = {}) {
-  const made = scanJob(work, extra);
-  const host = memoryEngine([made], options);
-  const dispatch = createDispatch(host.engine);
-  const send = (jobId = "job-1", text = "x", more = {}) =>
-    dispatch({
-      job: made,
-      jobId,
-      tenant: "tenant-1",
-      actor: "tester",
-      input: { text },
-      options: more,
-    });
-  const names = async (jobId = "job-1") => (await host.journal(jobId)).map(({ name }) => name);
-  const facts = async () => {
-    const entries = await host.world.log.load("EVENTS", "evt.tenant-1.backups.site-1");
-    return entries.map(({ type, body }) => `${type.split(".").at(-1)} ${JSON.parse(body).text}`);
-  };
-  const control = async (verb: string, jobId = "job-1", eventId = `wish-${verb}`) => {
-    const meta = { tenant: "tenant-1", eventId } as never;
-    const wish = { family: "backup", jobId, verb, actor: "op", reason: "because" };
-    await jobControl(host.engine).on["JobControlRequested"]?.(wish, meta);
-  };
-  return { ...host, made, dispatch, send, names, facts, control };
-}
 const fine: Work = async () => "fine";
 
 test("a job is journaled, worked on once and ends with its facts", async () => {
-  const { send, runToEnd, names, facts, world } = setup(fine);
+  const { send, runToEnd, names, facts, world } = scanFamily(fine);
   expect(await send()).toEqual({ jobId: "job-1", position: 1, created: true });
   await runToEnd();
   expect(await names()).toEqual(["JobQueued", "JobStarted", "JobCompleted"]);
@@ -123,7 +22,7 @@ test("a job is journaled, worked on once and ends with its facts", async () => {
 });
 
 test("the same id with the same input is one job, with another input a conflict", async () => {
-  const { send, runToEnd, names } = setup(fine);
+  const { send, runToEnd, names } = scanFamily(fine);
   await send();
   expect(await send()).toEqual({ jobId: "job-1", position: 1, created: false });
   await expect(send("job-1", "y")).rejects.toMatchObject({ code: "already-exists" });
@@ -134,7 +33,7 @@ test("the same id with the same input is one job, with another input a conflict"
 });
 
 test("a repeated dispatch puts back an item that was lost", async () => {
-  const { send, runToEnd, names, world } = setup(fine);
+  const { send, runToEnd, names, world } = scanFamily(fine);
   await send();
   world.queue.lose();
   await send();
@@ -143,7 +42,7 @@ test("a repeated dispatch puts back an item that was lost", async () => {
 });
 
 test("inputs and options out of bounds are refused", async () => {
-  const { send } = setup(fine);
+  const { send } = scanFamily(fine);
   await expect(send("job-1", "x".repeat(300_000))).rejects.toMatchObject({
     code: "payload-too-large",
   });
@@ -153,7 +52,7 @@ test("inputs and options out of bounds are refused", async () => {
 });
 
 test("a delayed job starts no earlier, and one that expired never", async () => {
-  const { send, runReady, runToEnd, names, facts, world } = setup(fine);
+  const { send, runReady, runToEnd, names, facts, world } = scanFamily(fine);
   const now = world.clock.now().getTime();
   await send("job-1", "x", { notBefore: new Date(now + 60_000) });
   await send("job-2", "x", { notBefore: new Date(now + 60_000), expiresAt: new Date(now + 9_000) });
@@ -166,7 +65,7 @@ test("a delayed job starts no earlier, and one that expired never", async () => 
 });
 
 test("transient failures are tried again with backoff, then the job fails", async () => {
-  const { send, runToEnd, journal, facts } = setup(async () => {
+  const { send, runToEnd, journal, facts } = scanFamily(async () => {
     throw transient("ssh-unreachable", "no route");
   });
   await send();
@@ -189,7 +88,7 @@ test("transient failures are tried again with backoff, then the job fails", asyn
 });
 
 test("permanent failures are not tried again", async () => {
-  const { send, runToEnd, names } = setup(async () => {
+  const { send, runToEnd, names } = scanFamily(async () => {
     throw new Error("while packing", { cause: permanent("port-conflict", "port in use") });
   });
   await send();
@@ -199,7 +98,7 @@ test("permanent failures are not tried again", async () => {
 
 test("deferring costs no attempt, by outcome or by a code that waits", async () => {
   let times = 0;
-  const { send, runToEnd, journal, facts } = setup(
+  const { send, runToEnd, journal, facts } = scanFamily(
     async (_, run) => {
       times += 1;
       if (times <= 3) throw failureOf("dns-not-pointed", "elsewhere");
@@ -225,7 +124,7 @@ test("deferring costs no attempt, by outcome or by a code that waits", async () 
 
 test("a code that waits at most three times in a row parks the job then, and a resumed job goes on", async () => {
   let full = true;
-  const { send, runToEnd, names, control } = setup(async () => {
+  const { send, runToEnd, names, control } = scanFamily(async () => {
     if (full) throw failureOf("disk-full", "no space");
     return "fine";
   });
@@ -241,7 +140,7 @@ test("a code that waits at most three times in a row parks the job then, and a r
 
 test("an unknown outcome is reconciled at once, even on the last try", async () => {
   let times = 0;
-  const { send, runToEnd, facts } = setup(
+  const { send, runToEnd, facts } = scanFamily(
     async () => {
       times += 1;
       if (times === 1) throw failureOf("ssh-connection-lost", "cut");
@@ -256,7 +155,7 @@ test("an unknown outcome is reconciled at once, even on the last try", async () 
 
 test("finished steps are not run again", async () => {
   const ran: string[] = [];
-  const { send, runToEnd, facts } = setup(async (_, run) => {
+  const { send, runToEnd, facts } = scanFamily(async (_, run) => {
     const at = await run.step("one", async () => {
       ran.push("one");
       return { at: new Date(5), big: 7n, none: undefined, list: [1, null] };
@@ -276,7 +175,7 @@ test("finished steps are not run again", async () => {
 
 test("a remembered result that no longer holds is made again", async () => {
   let made = 0;
-  const { send, runToEnd, facts } = setup(async (_, run) => {
+  const { send, runToEnd, facts } = scanFamily(async (_, run) => {
     const dump = async () => {
       made += 1;
       return `dump ${made}`;
@@ -291,7 +190,7 @@ test("a remembered result that no longer holds is made again", async () => {
 });
 
 test("a secret in a result fails the job, and it is nowhere in the log", async () => {
-  const { send, runToEnd, facts, world } = setup(
+  const { send, runToEnd, facts, world } = scanFamily(
     async (_, run) =>
       run.step("leak", async () => ({ password: new Secret("hunter2") }) as never) as never,
   );
@@ -317,7 +216,7 @@ test("undos run in reverse before the failure is told, and a failing one is told
       }
       throw permanent("nginx-test-failed", "line 3");
     };
-  const { send, runToEnd, names, facts } = setup(work(false));
+  const { send, runToEnd, names, facts } = scanFamily(work(false));
   await send();
   await runToEnd();
   expect(undone).toEqual(["c", "b", "a"]);
@@ -329,14 +228,14 @@ test("undos run in reverse before the failure is told, and a failing one is told
     "JobFailed",
   ]);
   expect(await facts()).toContain("Failed nginx-test-failed true 1");
-  const second = setup(work(true));
+  const second = scanFamily(work(true));
   await second.send();
   await second.runToEnd();
   expect(await second.facts()).toContain("Failed nginx-test-failed false 1");
 });
 
 test("a record is one fact however often the run comes back", async () => {
-  const { send, runToEnd, facts } = setup(async (_, run) => {
+  const { send, runToEnd, facts } = scanFamily(async (_, run) => {
     await run.record("tell", "note", "half");
     if (run.attempt < 3) throw transient("repo-unavailable", "down");
     return "fine";
@@ -347,7 +246,7 @@ test("a record is one fact however often the run comes back", async () => {
 });
 
 test("an attempt that takes too long is aborted and tried again", async () => {
-  const { send, runToEnd, facts, journal } = setup(async (_, run) => {
+  const { send, runToEnd, facts, journal } = scanFamily(async (_, run) => {
     if (run.attempt === 1) {
       await new Promise((_, reject) => run.signal.addEventListener("abort", reject));
     }
@@ -362,7 +261,7 @@ test("an attempt that takes too long is aborted and tried again", async () => {
 
 test("a job waits for a lease without spending an attempt, and says so once", async () => {
   const world = memoryWorld();
-  const { send, runReady, runToEnd, names } = setup(
+  const { send, runReady, runToEnd, names } = scanFamily(
     fine,
     { exclusive: () => ["site.site-1"], tries: 1 },
     { world },
@@ -383,7 +282,7 @@ test("a job waits for a lease without spending an attempt, and says so once", as
 test("two items of one job never run at the same time", async () => {
   let running = 0;
   let most = 0;
-  const { send, runToEnd, world, engine } = setup(async (_, run) => {
+  const { send, runToEnd, world, engine } = scanFamily(async (_, run) => {
     running += 1;
     most = Math.max(most, running);
     await run.step("wait", async () => {
@@ -412,7 +311,7 @@ const itemOf = (jobId: string) =>
 
 test("a queued job is cancelled at once, a running one stops, undoes and ends cancelled", async () => {
   const undone: string[] = [];
-  const { send, runToEnd, names, facts, control, world, engine } = setup(async (_, run) => {
+  const { send, runToEnd, names, facts, control, world, engine } = scanFamily(async (_, run) => {
     await run.step("made", async () => "made", { undo: async (made) => void undone.push(made) });
     await new Promise((_, reject) => run.signal.addEventListener("abort", reject));
     return "never";
@@ -431,8 +330,9 @@ test("a queued job is cancelled at once, a running one stops, undoes and ends ca
   await running;
   await runToEnd();
   expect(undone).toEqual(["made"]);
-  expect((await names("job-2")).slice(-3)).toEqual([
+  expect((await names("job-2")).slice(-4)).toEqual([
     "JobCancelRequested",
+    "JobCancelAcknowledged",
     "StepUndone",
     "JobCancelled",
   ]);
@@ -440,7 +340,7 @@ test("a queued job is cancelled at once, a running one stops, undoes and ends ca
 });
 
 test("a wish to cancel is seen at the next heartbeat when no hint arrives", async () => {
-  const { send, names, control, world, engine } = setup(
+  const { send, names, control, world, engine } = scanFamily(
     async (_, run) => {
       await new Promise((_, reject) => run.signal.addEventListener("abort", reject));
       return "never";
@@ -456,12 +356,16 @@ test("a wish to cancel is seen at the next heartbeat when no hint arrives", asyn
   await control("cancel");
   await world.clock.advance(11_000);
   await running;
-  expect((await names()).slice(-2)).toEqual(["JobCancelRequested", "JobCancelled"]);
+  expect((await names()).slice(-3)).toEqual([
+    "JobCancelRequested",
+    "JobCancelAcknowledged",
+    "JobCancelled",
+  ]);
 });
 
 test("a failed job that is retried has fresh tries and a new generation", async () => {
   let broken = true;
-  const { send, runToEnd, names, control, state } = setup(async () => {
+  const { send, runToEnd, names, control, state } = scanFamily(async () => {
     if (broken) throw permanent("port-conflict", "in use");
     return "fine";
   });
@@ -480,7 +384,7 @@ test("a failed job that is retried has fresh tries and a new generation", async 
 });
 
 test("a drained worker gives its job back without a spent attempt", async () => {
-  const { send, runToEnd, world, engine, state, facts } = setup(
+  const { send, runToEnd, world, engine, state, facts } = scanFamily(
     async (_, run) => {
       if ((await world.log.load("JOURNAL", "jrn.tenant-1.backup.job-1")).length < 3) {
         await new Promise((_, reject) => run.signal.addEventListener("abort", reject));
@@ -515,8 +419,8 @@ async function crashAt(at: number, death: Death, work: Work, extra: Extra) {
   const world = memoryWorld();
   const servers = fakeServers({ "remove-files.sh": "removed" });
   const process = dyingPorts(at, death);
-  const first = setup(work, extra, { world, servers, around: process.around });
-  const second = setup(work, extra, { world, servers });
+  const first = scanFamily(work, extra, { world, servers, around: process.around });
+  const second = scanFamily(work, extra, { world, servers });
   await second.send();
   const [delivery] = world.queue.ready(1);
   if (!delivery) throw new Error("an item is expected");
@@ -579,7 +483,7 @@ for (const when of ["after", "before", "answer-lost"] as const) {
 
 test("a job that has ended takes back nothing and does nothing when its item comes again", async () => {
   let ran = 0;
-  const { send, runToEnd, names, world } = setup(async () => {
+  const { send, runToEnd, names, world } = scanFamily(async () => {
     ran += 1;
     return "fine";
   });
@@ -593,7 +497,7 @@ test("a job that has ended takes back nothing and does nothing when its item com
 
 test("what an overtaken attempt has to say is not recorded", async () => {
   const world = memoryWorld();
-  const { send, runToEnd, names, facts, engine } = setup(
+  const { send, runToEnd, names, facts, engine } = scanFamily(
     async (_, run) => {
       if (run.attempt === 1) {
         // Another process took the job over meanwhile.
@@ -620,7 +524,7 @@ test("what an overtaken attempt has to say is not recorded", async () => {
 test("a long attempt keeps its item and its leases", async () => {
   const world = memoryWorld();
   let ran = 0;
-  const { send, runToEnd, names, engine } = setup(
+  const { send, runToEnd, names, engine } = scanFamily(
     async () => {
       ran += 1;
       await new Promise<void>((done) => engine.clock.after(300_000, done));
@@ -648,7 +552,7 @@ test("a long attempt keeps its item and its leases", async () => {
 
 test("a run whose lease was taken away stops at once and is tried again", async () => {
   const world = memoryWorld();
-  const { send, runToEnd, journal, facts, engine } = setup(
+  const { send, runToEnd, journal, facts, engine } = scanFamily(
     async (_, run) => {
       if (run.attempt > 1) return "fine";
       await new Promise((_, reject) => run.signal.addEventListener("abort", reject));
@@ -674,7 +578,7 @@ test("a run whose lease was taken away stops at once and is tried again", async 
 test("a work that ignores its abort keeps its leases until they end by themselves", async () => {
   const world = memoryWorld();
   const deaf: Work = async (_, run) => (run.attempt === 1 ? new Promise(() => {}) : "fine");
-  const { send, runReady, runToEnd, facts } = setup(
+  const { send, runReady, runToEnd, facts } = scanFamily(
     deaf,
     { exclusive: () => ["site.site-1"], timeoutMs: 1_000 },
     { world },
@@ -692,12 +596,12 @@ test("a job whose worker is lost after another failure fails as worker-lost", as
     if (run.attempt === 1) throw transient("repo-unavailable", "down");
     return new Promise(() => {});
   };
-  const host = setup(work, { tries: 2 }, { world });
+  const host = scanFamily(work, { tries: 2 }, { world });
   await host.send();
   await host.runReady();
   await world.clock.advance(20_000);
   const process = dyingPorts(3, "after");
-  const lost = setup(work, { tries: 2 }, { world, around: process.around });
+  const lost = scanFamily(work, { tries: 2 }, { world, around: process.around });
   const [delivery] = world.queue.ready(1);
   if (!delivery) throw new Error("an item is expected");
   void deliver(lost.engine, process.wrap(delivery), new AbortController().signal);
@@ -709,12 +613,12 @@ test("a job whose worker is lost after another failure fails as worker-lost", as
 test("a job whose worker is lost in every attempt fails as worker-lost", async () => {
   const world = memoryWorld();
   const never: Work = () => new Promise(() => {});
-  const last = setup(never, { tries: 2 }, { world });
+  const last = scanFamily(never, { tries: 2 }, { world });
   await last.send();
   for (let attempt = 1; attempt <= 2; attempt += 1) {
     // Effects: run lease, (no keys), JobStarted; dies with the event of `started` or right after.
     const process = dyingPorts(attempt === 1 ? 4 : 3, "after");
-    const lost = setup(never, { tries: 2 }, { world, around: process.around });
+    const lost = scanFamily(never, { tries: 2 }, { world, around: process.around });
     const [delivery] = world.queue.ready(1);
     if (!delivery) throw new Error("an item is expected");
     void deliver(lost.engine, process.wrap(delivery), new AbortController().signal);

@@ -1,6 +1,6 @@
 import { type NatsServer, startNatsServer } from "@chom/stack/nats-server";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { connectNats, type Nats } from "../event-log/nats.ts";
+import { connectNats, getFromLeader, type Nats } from "../event-log/nats.ts";
 import { apply } from "../topology/apply.ts";
 import { topology } from "../topology/topology.ts";
 import { systemClock } from "./clock.ts";
@@ -86,6 +86,17 @@ test("an item that is refused for a moment comes back", async () => {
   const second = await takeOne();
   expect(second.deliveries).toBe(2);
   await second.ack();
+});
+
+test("an item that is put away is in quarantine with its reason, and no longer in the queue", async () => {
+  await work.publish(item("ghost"), 55);
+  await (await takeOne()).quarantine("job-not-found", "no such job was ever queued");
+  await nothingComes();
+  expect(await work.presence(item("ghost"))).toBe("nothing");
+  const query = { last_by_subj: "quar.backup.work" };
+  const stored = await getFromLeader(nats, "QUARANTINE", query);
+  expect(stored?.header("chom-quarantined-subject")).toBe("job.backup.default.acme.ghost");
+  expect(stored?.header("chom-quarantined-code")).toBe("job-not-found");
 });
 
 test("taking goes on after the broker was killed and started again", async () => {

@@ -1,4 +1,5 @@
 /** The work queue on the stream JOBS. */
+import { escaped } from "../event-log/envelope.ts";
 import type { Entry } from "../event-log/event-log.ts";
 import { getFromLeader, type Nats, publish, valueOf } from "../event-log/nats.ts";
 import { type Pulled, pull } from "../event-log/pull.ts";
@@ -7,6 +8,7 @@ import { workConsumer } from "../topology/consumers.ts";
 import { type Family, isFamily } from "../topology/names.ts";
 import {
   parseWorkSubject,
+  quarantineSubject,
   scheduleSubject,
   wakeFilter,
   workSubject,
@@ -59,7 +61,7 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
       const batch = Math.min(max - taken.length, 256);
       const consumer = workConsumer(family, queue);
       const pulled = await pull(nats, { stream, consumer, batch, waitMs: 0 });
-      taken.push(...pulled.flatMap((message) => deliveryOf(message) ?? []));
+      taken.push(...pulled.flatMap((message) => deliveryOf(nats, message) ?? []));
     }
     return taken;
   }
@@ -116,7 +118,7 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
 }
 
 /** An undecodable subject cannot be published by our users; it is put away rather than delivered for ever. */
-function deliveryOf(message: Pulled): Delivery | undefined {
+function deliveryOf(nats: Nats, message: Pulled): Delivery | undefined {
   const parts = parseWorkSubject(message.subject);
   if (!parts || !isFamily(parts.family)) {
     message.term("no subject of a work item");
@@ -130,5 +132,25 @@ function deliveryOf(message: Pulled): Delivery | undefined {
     working: message.working,
     ack: message.ackSure,
     nak: message.nak,
+    quarantine: (code, reason) => quarantine(nats, parts.family, message, { code, reason }),
   };
+}
+
+/** Stored before the item is acknowledged; repeating it stores it once. */
+async function quarantine(
+  nats: Nats,
+  family: string,
+  message: Pulled,
+  { code, reason }: { code: string; reason: string },
+): Promise<void> {
+  const headers = {
+    "Nats-Msg-Id": `${family}-work:${message.sequence}`,
+    "chom-quarantined-subject": message.subject,
+    "chom-quarantined-sequence": String(message.sequence),
+    "chom-quarantined-code": code,
+    "chom-quarantined-reason": escaped(reason.slice(0, 500)),
+  };
+  const subject = quarantineSubject(family, "work");
+  valueOf(await publish(nats, subject, message.body, { headers }), "quarantining an item");
+  await message.ackSure();
 }

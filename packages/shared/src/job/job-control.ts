@@ -5,13 +5,13 @@ import { eventTypes } from "../aggregate/event-types.ts";
 import { hashId } from "../aggregate/id.ts";
 import { classify } from "../failure/failure.ts";
 import { type Reactor, reactor } from "../reactor/reactor.ts";
-import { appendDecided, decideEvents } from "./decided-events.ts";
+import { appendDecided } from "./decided-events.ts";
 import { itemOf } from "./dispatch.ts";
 import type { Engine } from "./engine.ts";
 import type { JobState } from "./job-state.ts";
 import { journalEvents } from "./journal-events.ts";
 import { type JournalWriter, openJournal } from "./journal-writer.ts";
-import { inputOf } from "./payload.ts";
+import { endUnstarted } from "./unstarted.ts";
 
 const racesMax = 20;
 
@@ -78,38 +78,22 @@ const authorship = ({ actor, eventId }: Wish, names: readonly string[]) => ({
 async function cancel(engine: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
   const state = journal.state();
   const { queued } = state;
-  if (!queued || state.end || state.cancel) return endUnstarted(engine, journal);
+  // Makes good what a process that died after the entry left undone.
+  if (!queued || state.end) return appendDecided(engine, journal.jobId, state);
+  if (state.cancel) return putInQueue(engine, journal);
   const { actor, reason } = wish;
   const requested = journalEvents.JobCancelRequested({ actor, reason });
   if (state.everStarted) {
     await journal.request([requested], authorship(wish, ["requested"]));
     return putInQueue(engine, journal);
   }
-  const job = engine.jobs.get(queued.jobName);
-  const { tenant, jobId } = journal;
-  const input = job
-    ? inputOf(engine.sealer, job, { tenant, jobId, input: queued.input })
-    : undefined;
-  const at = engine.clock.now();
-  const events = job
-    ? await decideEvents(engine, {
-        job,
-        tenant,
-        jobId,
-        state,
-        command: job.cancelled,
-        input: { jobId, input, at, tenant, actor: queued.actor, reason },
-        phase: "cancelled",
-      })
-    : [];
-  const cancelled = journalEvents.JobCancelled({ reason, actor, events });
-  await journal.request([requested, cancelled], authorship(wish, ["requested", "cancelled"]));
-  await endUnstarted(engine, journal);
+  await endUnstarted(engine, journal, {
+    reason,
+    actor,
+    before: [requested],
+    as: authorship(wish, ["requested", "cancelled"]),
+  });
 }
-
-/** Makes good what a process that died after the entry left undone. */
-const endUnstarted = (engine: Engine, journal: JournalWriter): Promise<void> =>
-  appendDecided(engine, journal.jobId, journal.state());
 
 /** A failure that can still be retried or forgotten, and is the one that the wish is about. */
 const isMeant = ({ end, forgotten }: JobState, { about }: Wish): boolean =>

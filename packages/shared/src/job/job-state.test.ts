@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { failureOf, transient } from "../failure/failure.ts";
+import { classify, failureOf, transient } from "../failure/failure.ts";
 import { codes } from "../failure/codes.ts";
 import { foldJournal, mustUndo, noJob } from "./job-state.ts";
 import { journalEvents } from "./journal-events.ts";
@@ -136,6 +136,10 @@ const facts = {
   attempt: 1,
   tries: 3,
   backoffMs: [20_000, 60_000],
+  backoffKind: "list" as const,
+  backoffMaxMs: 0,
+  exceptions: 0,
+  maxExceptions: 0,
   deferrals: { code: "", count: 0 },
   now,
   random: 0,
@@ -159,6 +163,31 @@ test("delays lie between half and the whole of the list's, whose last one repeat
   expect(backoffOf({ ...facts, random: 1 })).toBe(20_000);
   expect(backoffOf({ ...facts, attempt: 2, random: 1 })).toBe(60_000);
   expect(backoffOf({ ...facts, attempt: 9, random: 1 })).toBe(60_000);
+});
+
+test("exponential delays double from the first one, are drawn from zero on, and are bounded", () => {
+  const growing = { ...facts, backoffKind: "exponential" as const, random: 1 };
+  const delays = [1, 2, 3, 4].map((attempt) => backoffOf({ ...growing, attempt }));
+  expect(delays).toEqual([20_000, 40_000, 80_000, 160_000]);
+  expect(backoffOf({ ...growing, attempt: 3, random: 0 })).toBe(0);
+  expect(backoffOf({ ...growing, attempt: 100, backoffMaxMs: 90_000 })).toBe(90_000);
+  expect(backoffOf({ ...growing, attempt: 100 })).toBe(7 * 86_400_000);
+  expect(backoffOf({ ...facts, attempt: 2, backoffMaxMs: 30_000, random: 1 })).toBe(30_000);
+});
+
+test("so many unforeseen exceptions fail a job with tries left, foreseen failures do not count", () => {
+  const bounded = { ...facts, tries: 100, attempt: 50, exceptions: 1, maxExceptions: 2 };
+  const bug = classify(new TypeError("x is not a function"));
+  expect(consequenceOf(bug, bounded).then).toBe("fail");
+  expect(consequenceOf(bug, { ...bounded, exceptions: 0 }).then).toBe("retry");
+  expect(consequenceOf(bug, { ...bounded, maxExceptions: 0 }).then).toBe("retry");
+  expect(consequenceOf(transient("repo-unavailable", "down"), bounded).then).toBe("retry");
+});
+
+test("who says to come back at once is not asked again within a second", () => {
+  const failure = transient("repo-throttled", "slow down", { retryAfterMs: 0 });
+  const at = new Date(now.getTime() + 1_000);
+  expect(consequenceOf(failure, { ...facts, backoffMaxMs: 10 })).toEqual({ then: "retry", at });
 });
 
 test("who says when to come back is believed", () => {

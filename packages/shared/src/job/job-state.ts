@@ -50,6 +50,10 @@ export type JobState = {
   readonly deferrals: { readonly code: string; readonly count: number };
   readonly parked: FailureInfo | undefined;
   readonly cancel: { readonly actor: string; readonly reason: string } | undefined;
+  /** A worker has seen the wish to cancel. */
+  readonly cancelAcknowledged: boolean;
+  /** Attempts of this generation that ended in something nobody foresaw. */
+  readonly exceptions: number;
   /** Decided to fail; undos may be under way. */
   readonly ending: FailureInfo | undefined;
   /** How often a run began only to undo. */
@@ -77,6 +81,8 @@ export const noJob: JobState = {
   deferrals: { code: "", count: 0 },
   parked: undefined,
   cancel: undefined,
+  cancelAcknowledged: false,
+  exceptions: 0,
   ending: undefined,
   undoRuns: 0,
   undoFailed: false,
@@ -87,6 +93,11 @@ export const noJob: JobState = {
 };
 
 const none = { code: "", count: 0 };
+
+/** True for what nobody foresaw: an error that is no Failure, or an outcome that stayed unknown. */
+export const isException = ({ code, kind }: Pick<FailureInfo, "code" | "kind">): boolean =>
+  code === "unexpected" || kind === "unknown";
+
 const without = <V>(map: ReadonlyMap<string, V>, key: string): ReadonlyMap<string, V> =>
   new Map([...map].filter(([each]) => each !== key));
 
@@ -175,7 +186,9 @@ function evolve(state: JobState, entry: JournalEntry): JobState {
       const ending = nextAt === undefined ? failure : undefined;
       // While undoing the attempt goes on: its JobStarted is still the newest.
       const running = ending ? state.running : undefined;
-      return { ...state, running, failure, dueAt: nextAt, ending };
+      const unforeseen = failure !== undefined && isException(failure);
+      const exceptions = state.exceptions + (unforeseen ? 1 : 0);
+      return { ...state, running, failure, dueAt: nextAt, ending, exceptions };
     }
     case "JobParked":
       return { ...unspent(state), parked: entry.data.failure, failure: entry.data.failure };
@@ -185,6 +198,8 @@ function evolve(state: JobState, entry: JournalEntry): JobState {
       const { actor, reason } = entry.data;
       return state.end ? state : { ...state, cancel: { actor, reason }, dueAt: undefined };
     }
+    case "JobCancelAcknowledged":
+      return { ...state, cancelAcknowledged: true };
     case "JobRetried":
       return retried(state, entry.data.generation);
     case "JobForgotten":

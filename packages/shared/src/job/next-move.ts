@@ -1,7 +1,7 @@
 /** What a delivery of a job must do, and what an attempt's failure leads to. Pure. */
 import type { FailureInfo } from "@chom/proto/chom/jobs/v1/journal";
 import type { Failure } from "../failure/failure.ts";
-import type { JobState } from "./job-state.ts";
+import { isException, type JobState } from "./job-state.ts";
 
 export type Move =
   /** There is no such job. */
@@ -56,16 +56,38 @@ export type AttemptFacts = {
   readonly attempt: number;
   readonly tries: number;
   readonly backoffMs: readonly number[];
+  /** `exponential` doubles the list's first delay with every attempt. */
+  readonly backoffKind: "list" | "exponential";
+  /** No backoff is longer; 0: no such bound. */
+  readonly backoffMaxMs: number;
+  /** Unforeseen exceptions before this one, and how many fail the job; 0: no such bound. */
+  readonly exceptions: number;
+  readonly maxExceptions: number;
   readonly deferrals: JobState["deferrals"];
   readonly now: Date;
   /** 0 to 1. */
   readonly random: number;
 };
 
-/** Between half and the whole of the list's delay for this attempt; the list's last one repeats. */
-export function backoffOf(facts: Pick<AttemptFacts, "attempt" | "backoffMs" | "random">): number {
-  const whole = facts.backoffMs[Math.min(facts.attempt, facts.backoffMs.length) - 1] ?? 0;
-  return Math.round(whole / 2 + (whole / 2) * facts.random);
+const longestMs = 7 * 86_400_000;
+/** The other side may ask for nothing at all; it is never asked again at once. */
+const retryAfterMinMs = 1_000;
+
+/**
+ * The delay before the next attempt, in ms. A list: between half and the whole of its delay for this attempt, its last
+ * one repeating. Exponential: anything up to the first delay doubled with every attempt (full jitter). At most
+ * `backoffMaxMs`, and 7 days.
+ */
+export function backoffOf(
+  facts: Pick<AttemptFacts, "attempt" | "backoffMs" | "backoffKind" | "backoffMaxMs" | "random">,
+): number {
+  const { attempt, backoffMs, backoffKind, backoffMaxMs, random } = facts;
+  const maxMs = Math.min(backoffMaxMs || longestMs, longestMs);
+  if (backoffKind === "exponential") {
+    return Math.round(Math.min((backoffMs[0] ?? 0) * 2 ** (attempt - 1), maxMs) * random);
+  }
+  const whole = Math.min(backoffMs[Math.min(attempt, backoffMs.length) - 1] ?? 0, maxMs);
+  return Math.round(whole / 2 + (whole / 2) * random);
 }
 
 /** What a failed attempt leads to. */
@@ -73,13 +95,19 @@ export function consequenceOf(failure: Failure, facts: AttemptFacts): Consequenc
   const { now, deferrals } = facts;
   const later = (delayMs: number) => new Date(now.getTime() + delayMs);
   const wait = failure.wait ?? (failure.kind === "unknown" ? reconcile : undefined);
+  const askedMs =
+    failure.retryAfterMs === undefined
+      ? undefined
+      : Math.max(failure.retryAfterMs, retryAfterMinMs);
   const inARow = deferrals.code === failure.code ? deferrals.count : 0;
   if (wait && (wait.max === undefined || inARow < wait.max)) {
-    return { then: "defer", until: later(failure.retryAfterMs ?? wait.delayMs) };
+    return { then: "defer", until: later(askedMs ?? wait.delayMs) };
   }
   if (failure.kind === "operator") return { then: "park" };
   const passing = ["transient", "unknown", "conflict"].includes(failure.kind);
   if (!passing && !outdated.has(failure.code)) return { then: "fail" };
   if (facts.attempt >= facts.tries) return { then: "fail" };
-  return { then: "retry", at: later(failure.retryAfterMs ?? backoffOf(facts)) };
+  const tooMany = facts.maxExceptions > 0 && facts.exceptions + 1 >= facts.maxExceptions;
+  if (tooMany && isException(failure)) return { then: "fail" };
+  return { then: "retry", at: later(askedMs ?? backoffOf(facts)) };
 }

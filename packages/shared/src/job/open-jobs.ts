@@ -64,6 +64,8 @@ export type OpenJobs = {
   readonly projection: Projection;
   /** Jobs that were due before a time, oldest first. */
   due(db: Database, before: Date, limit: number): Promise<DueJob[]>;
+  /** Jobs that never started and should have by then, longest ago first. */
+  expired(db: Database, now: Date, limit: number): Promise<DueJob[]>;
   /** By queue, the tenants with due jobs that were not admitted yet, and how many. */
   unadmitted(
     db: Database,
@@ -111,7 +113,12 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
       JobStarted: (_, meta, tx) =>
         tx
           .update(table)
-          .set({ dueAt: later(meta.time), expiresAt: null, position: meta.position })
+          .set({
+            dueAt: later(meta.time),
+            expiresAt: null,
+            position: meta.position,
+            admittedAt: meta.time,
+          })
           .where(whose(meta)),
       JobAttemptFailed: ({ nextAt }, meta, tx) => due(nextAt ?? later(meta.time), meta, tx),
       JobParked: (_, meta, tx) => due(null, meta, tx),
@@ -187,6 +194,15 @@ export function openJobs(schema: string, family: string, { fair = false } = {}):
         .from(table)
         .where(and(isNotNull(table.dueAt), lt(table.dueAt, before), lt(table.admittedAt, before)))
         .orderBy(sql`${table.dueAt} asc`)
+        .limit(limit);
+      return rows.map(itemOf);
+    },
+    async expired(db, now, limit) {
+      const rows = await db
+        .select()
+        .from(table)
+        .where(and(isNotNull(table.expiresAt), lt(table.expiresAt, now)))
+        .orderBy(sql`${table.expiresAt} asc`)
         .limit(limit);
       return rows.map(itemOf);
     },

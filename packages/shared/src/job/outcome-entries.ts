@@ -143,5 +143,14 @@ export async function recordCancelled(
   await record(subject, journalEvents.JobCancelled({ reason, actor, events }));
 }
 
+/** JobCancelAcknowledged, once for a wish: from here on it is known that a worker heeds it. */
+export async function recordCancelAcknowledged(subject: Subject): Promise<void> {
+  const { engine, journal, startedSequence } = subject;
+  const { cancel, cancelAcknowledged } = journal.state();
+  if (!cancel || cancelAcknowledged) return;
+  const { worker } = engine;
+  await journal.fact(startedSequence, [journalEvents.JobCancelAcknowledged({ worker })]);
+}
+
 /** True when a newer attempt or an end is in the journal: nothing of ours counts any more. */
 export const isFenced = (error: unknown): boolean => classify(error).code === "fenced";

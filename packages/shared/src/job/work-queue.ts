@@ -24,6 +24,8 @@ export type Delivery = WorkItem & {
   ack(): Promise<void>;
   /** Deliver it again after so long, at most 5 s: a waiting item holds one of the queue's slots. */
   nak(delayMs: number): void;
+  /** Puts the item away for a person to look at, with a failure code and a sentence why, and is done with it. */
+  quarantine(code: string, reason: string): Promise<void>;
 };
 
 export type TakeFrom = {

@@ -13,19 +13,26 @@ export type MemoryQueue = WorkQueue & {
   /** Loses everything, as a deleted stream does. */
   lose(): void;
   size(): number;
+  /** What was put away, with the failure code. */
+  quarantined(): readonly { readonly item: WorkItem; readonly code: string }[];
 };
 
 const ackWaitMs = 30_000;
 const dedupeMs = 120_000;
 const keyOf = ({ tenant, jobId }: WorkItem): string => `${tenant}.${jobId}`;
 
+const fresh = (item: WorkItem, visibleAt: number): Stored => ({ item, deliveries: 0, visibleAt });
+
+type PutAway = { readonly item: WorkItem; readonly code: string };
+
+type Shelves = {
+  readonly items: Map<string, Stored>;
+  readonly away: PutAway[];
+  readonly nowMs: () => number;
+};
+
 /** Hands an item out: it comes back after 30 s unless its worker says it is at it. */
-function handOut(
-  items: Map<string, Stored>,
-  key: string,
-  stored: Stored,
-  nowMs: () => number,
-): Delivery {
+function handOut({ items, away, nowMs }: Shelves, key: string, stored: Stored): Delivery {
   const busy = () => {
     stored.visibleAt = nowMs() + ackWaitMs;
   };
@@ -42,6 +49,10 @@ function handOut(
     nak(delayMs) {
       stored.visibleAt = nowMs() + delayMs;
     },
+    async quarantine(code) {
+      if (items.get(key) === stored) items.delete(key);
+      away.push({ item: stored.item, code });
+    },
   };
 }
 
@@ -50,6 +61,7 @@ export function memoryQueue(clock: Clock): MemoryQueue {
   const items = new Map<string, Stored>();
   const schedules = new Map<string, { item: WorkItem; at: number }>();
   const seen = new Map<string, number>();
+  const away: PutAway[] = [];
   let poll = 0;
   const nowMs = () => clock.now().getTime();
 
@@ -58,8 +70,7 @@ export function memoryQueue(clock: Clock): MemoryQueue {
     if (before === undefined || nowMs() - before >= dedupeMs) seen.set(id, nowMs());
     return before !== undefined && nowMs() - before < dedupeMs;
   };
-  const put = (item: WorkItem) =>
-    void items.set(keyOf(item), { item, deliveries: 0, visibleAt: nowMs() });
+  const put = (item: WorkItem) => void items.set(keyOf(item), fresh(item, nowMs()));
 
   function ready(max: number, queues?: readonly Queue[]): readonly Delivery[] {
     for (const [key, { item, at }] of schedules) {
@@ -73,7 +84,9 @@ export function memoryQueue(clock: Clock): MemoryQueue {
     const ordered = order.flatMap((queue) =>
       visible.filter(([, { item }]) => item.queue === queue),
     );
-    return ordered.slice(0, max).map(([key, stored]) => handOut(items, key, stored, nowMs));
+    return ordered
+      .slice(0, max)
+      .map(([key, stored]) => handOut({ items, away, nowMs }, key, stored));
   }
   const port: WorkQueue = {
     async publish(item, cause) {
@@ -116,5 +129,6 @@ export function memoryQueue(clock: Clock): MemoryQueue {
       seen.clear();
     },
     size: () => items.size + schedules.size,
+    quarantined: () => away,
   };
 }
