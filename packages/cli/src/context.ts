@@ -10,6 +10,7 @@ import { RotationsServiceService } from "@chom/proto/chom/credentials/v1/rotatio
 import { EventsServiceService } from "@chom/proto/chom/events/v1/events";
 import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService } from "@chom/proto/chom/jobs/v1/jobs";
+import { QueuesServiceService } from "@chom/proto/chom/jobs/v1/queues";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { AlertsServiceService } from "@chom/proto/chom/scheduler/v1/alerts";
 import { FlowsServiceService } from "@chom/proto/chom/scheduler/v1/flows";
@@ -103,6 +104,7 @@ export function connectAll(context: Context) {
     schedules: lazily(() => connectRpc(SchedulesServiceService, at("scheduler"))),
     jobs: lazily(() => connectRpc(JobsServiceService, at("scheduler"))),
     events: lazily(() => connectRpc(EventsServiceService, at("scheduler"))),
+    queues: lazily(() => connectRpc(QueuesServiceService, at("scheduler"))),
     close: () => {
       for (const close of closers) close();
     },

@@ -12,6 +12,7 @@ import { dispatchCommands } from "./dispatch-command.ts";
 import { failedCommands } from "./failed-commands.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
 import { scheduleCommands } from "./schedule-commands.ts";
+import { queueCommands } from "./queue-commands.ts";
 import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
 import { siteCommands } from "./site-commands.ts";
@@ -62,6 +63,7 @@ for (const add of [
   alertCommands,
   scheduleCommands,
   eventCommands,
+  queueCommands,
   topologyCommands,
   workCommands,
   completionCommands,

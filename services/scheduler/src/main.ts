@@ -6,6 +6,7 @@ import { dispatchRpc } from "./dispatch-rpc.ts";
 import { eventsRpc } from "./events-rpc.ts";
 import { historyReaders, keepHistory } from "./history/keep-history.ts";
 import { keepFlows } from "./flows/keep-flows.ts";
+import { queuesRpc } from "./queues-rpc.ts";
 import { jobsRpc } from "./jobs-rpc.ts";
 import { jobList } from "./projections.ts";
 import { keepSchedules, scheduleReaders } from "./schedules/keep-schedules.ts";
@@ -24,6 +25,7 @@ await serve({
       reactors: [...schedules.reactors, ...flows.reactors],
       rpc: [
         jobsRpc(app),
+        queuesRpc(app),
         dispatchRpc(app),
         eventsRpc(app),
         alertsRpc(app),

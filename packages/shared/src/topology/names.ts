@@ -33,6 +33,7 @@ export const aggregatesOf: Readonly<Partial<Record<User, readonly string[]>>> = 
     "chain",
     "batch",
     "alert",
+    "queue",
   ],
 };
 
