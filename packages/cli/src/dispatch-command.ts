@@ -16,6 +16,8 @@ import {
   wholeNumber,
 } from "./command.ts";
 import { fieldsIn, wordsToJson } from "./dispatch-words.ts";
+import { flowFileHelp } from "./flow-file.ts";
+import { startBatch, startChain } from "./start-flow.ts";
 
 const units: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
 
@@ -47,7 +49,19 @@ type Options = Common & {
   tag: readonly string[];
   unique?: string;
   untilStart?: boolean;
+  chain?: string;
+  batch?: string;
 };
+
+/** JSON of a file, or of standard input for `-`. */
+export function jsonOf(file: string): unknown {
+  try {
+    return JSON.parse(readFileSync(file === "-" ? 0 : file, "utf8"));
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : "it cannot be read";
+    throw new InvalidArgumentError(`${file} is no JSON file: ${why}`);
+  }
+}
 
 /** JSON given as text, as `@file`, or as `-` for standard input. */
 export function inputOf(given = "{}"): Record<string, never> {
@@ -86,12 +100,14 @@ const jobsHelp = (): string =>
 export function dispatchCommands(program: Command): void {
   const command = leaf(
     program,
-    "dispatch <job> [words...]",
-    "Start a job by its name; its fields are given as key=value.",
+    "dispatch [job] [words...]",
+    "Start a job by its name; its fields are given as key=value. Or a chain or a batch from a file.",
     `
 chom dispatch backup.create site_id=0v9… kind=full --queue high --wait
 chom dispatch certificate.renew site_id=0v9… --delay 15m --tag nightly
-chom dispatch backup.create --input @request.json --unique site-1 --expires 1h`,
+chom dispatch backup.create --input @request.json --unique site-1 --expires 1h
+chom dispatch --chain new-site.json --wait
+chom dispatch --batch nightly.json --request-id nightly-2026-11-24`,
   )
     .addOption(contextOption())
     .option("--input <json>", "the fields as JSON, as @file, or - for standard input")
@@ -108,16 +124,25 @@ chom dispatch backup.create --input @request.json --unique site-1 --expires 1h`,
     .option("--tag <tag>", "to find it by; may repeat", collect, [])
     .option("--unique <key>", "while one with this key is pending, that one is the answer")
     .option("--until-start", "the key is free when the job starts, not when it ends")
-    .addHelpText("after", () => `\nJobs and their fields:\n${jobsHelp()}`);
-  startsJob(command).action((job: string, words: readonly string[], options: Options) =>
+    .option("--chain <file>", "start this chain; - for standard input")
+    .option("--batch <file>", "start this batch; - for standard input")
+    .addHelpText("after", () => `\nJobs and their fields:\n${jobsHelp()}\n${flowFileHelp}`);
+  startsJob(command).action((job: string | undefined, words: readonly string[], options: Options) =>
     connected(options, async (session) => {
-      const type = jobRequests[job]?.type;
+      const { chain, batch } = options;
+      if ([job, chain, batch].filter((given) => given !== undefined).length !== 1) {
+        throw new InvalidArgumentError("name exactly one of a job, --chain and --batch");
+      }
+      if (chain !== undefined) return startChain(session, jsonOf(chain), options);
+      if (batch !== undefined) return startBatch(session, jsonOf(batch), options);
+      const jobName = job ?? "";
+      const type = jobRequests[jobName]?.type;
       const known = Object.keys(jobRequests).toSorted().join(", ");
-      if (!type) throw new InvalidArgumentError(`"${job}" is no job; there are ${known}`);
+      if (!type) throw new InvalidArgumentError(`"${jobName}" is no job; there are ${known}`);
       const inputJson = JSON.stringify(wordsToJson(type, words, inputOf(options.input)));
       const { reason = "" } = options;
       const answer = await session.clients.dispatch().dispatchJob({
-        ...{ requestId: requestIdOf(options), jobName: job, inputJson, reason },
+        ...{ requestId: requestIdOf(options), jobName, inputJson, reason },
         options: optionsOf(options, new Date()),
       });
       if (!answer.accepted) session.output.note("recorded; its family has not answered yet");

@@ -10,6 +10,7 @@ import { completionCommands } from "./completion.ts";
 import { exitCodes, exitCodesHelp } from "./exit-codes.ts";
 import { dispatchCommands } from "./dispatch-command.ts";
 import { failedCommands } from "./failed-commands.ts";
+import { flowCommands } from "./flow-commands.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
 import { scheduleCommands } from "./schedule-commands.ts";
 import { queueCommands } from "./queue-commands.ts";
@@ -58,6 +59,7 @@ for (const add of [
   certificateCommands,
   keyCommands,
   dispatchCommands,
+  flowCommands,
   jobCommands,
   failedCommands,
   alertCommands,
