@@ -10,6 +10,7 @@ import { createEngine, type Engine } from "@chom/shared/job/engine";
 import { jetstreamQueue } from "@chom/shared/job/jetstream-queue";
 import { type Abandoned, type Done, type FailureReport, job } from "@chom/shared/job/job";
 import { leases } from "@chom/shared/lease/lease";
+import { claims } from "@chom/shared/lease/claims";
 import { tickets } from "@chom/shared/lease/tickets";
 import { Secret } from "@chom/shared/secrets/secret";
 import { keyring } from "@chom/shared/secrets/keyring";
@@ -70,6 +71,7 @@ export const benchEngine = (nats: Nats, made: NoopJob): Engine =>
     queue: jetstreamQueue(nats, "backup", systemClock),
     leases: leases(nats, { newHolder: randomUUID }),
     tickets: tickets(nats),
+    claims: claims(nats),
     servers: fakeServers({}),
     sealer: keyring([{ keyId: "bench", key: new Secret(randomBytes(32)) }], randomBytes),
     clock: systemClock,

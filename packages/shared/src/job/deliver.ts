@@ -19,6 +19,8 @@ import { decideStarted, infoOf, isFenced } from "./outcome-entries.ts";
 import { inputOf } from "./payload.ts";
 import { askTurn, judged, type NotYet } from "./turns.ts";
 import type { Delivery } from "./work-queue.ts";
+import { dropClaim, duplicateReason, otherOwner, uniqueOf } from "./unique.ts";
+import { endUnstarted } from "./unstarted.ts";
 import { reporting } from "./work-report.ts";
 
 /** Waits up to this long keep their item; longer ones become a schedule, because a waiting item holds a slot. */
@@ -70,7 +72,10 @@ export async function deliver(
   await appendDecided(engine, jobId, journal.state());
   const move = moveOf(journal.state(), engine.clock.now());
   if (move.do === "refuse") return refuse(hands);
-  if (move.do === "nothing") return finish(hands, done);
+  if (move.do === "nothing") {
+    await dropClaim(engine, journal, journal.state());
+    return finish(hands, done);
+  }
   if (move.do === "wait") return finish(hands, { item: "again", at: move.until });
   const job = engine.jobs.get(journal.state().queued?.jobName ?? "");
   if (!job) {
@@ -95,6 +100,7 @@ export async function deliver(
     await hold.release();
   }
   await finish(hands, next);
+  if (journal.state().end) await dropClaim(engine, journal, journal.state());
 }
 
 /** Nobody queued such a job. A stale replica may only not know it yet, so the leader is asked. */
@@ -153,6 +159,19 @@ type Acting = {
   readonly move: Extract<Move, { do: "work" | "cancel" | "fail" }>;
 };
 
+/**
+ * Ends a job that lost its unique key before it started: its dispatcher died between journal and claim, or was too slow
+ * for its claim to be taken for a dead one's.
+ */
+async function isDuplicate({ engine, journal }: Hands): Promise<boolean> {
+  const state = journal.state();
+  const unique = state.everStarted ? undefined : uniqueOf(journal, state);
+  const owner = unique && (await otherOwner(engine, unique));
+  if (owner === undefined) return false;
+  await endUnstarted(engine, journal, { reason: duplicateReason(owner), actor: "system" });
+  return true;
+}
+
 async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   const { engine, journal, stopping } = hands;
   const state = journal.state();
@@ -185,6 +204,7 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
       tenant: journal.tenant,
       jobId: journal.jobId,
     };
+    if (await isDuplicate(hands)) return done;
     const notYet = await askTurn(engine.turns, { ...asked, hold: hold.add });
     if (notYet) return waitForTurn(hands, notYet);
     await leavePool(hands);

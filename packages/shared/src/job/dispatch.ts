@@ -9,6 +9,8 @@ import { openJournal } from "./journal-writer.ts";
 import { journalEvents } from "./journal-events.ts";
 import type { JobState } from "./job-state.ts";
 import { canonicalInput, sealFor } from "./payload.ts";
+import { claim, duplicateReason, otherOwner, type UniqueWish } from "./unique.ts";
+import { endUnstarted } from "./unstarted.ts";
 import type { WorkItem } from "./work-queue.ts";
 
 export type Dispatch = (
@@ -18,7 +20,20 @@ export type Dispatch = (
 const dayMs = 86_400_000;
 const queues = ["high", "default", "low"];
 
-type Chosen = Required<Pick<DispatchOptions, "queue" | "tries" | "timeoutMs" | "backoffMs">>;
+type Chosen = Required<
+  Pick<
+    DispatchOptions,
+    | "queue"
+    | "tries"
+    | "timeoutMs"
+    | "backoffMs"
+    | "backoffKind"
+    | "backoffMaxMs"
+    | "maxExceptions"
+    | "uniqueKey"
+    | "uniqueUntilStart"
+  >
+>;
 
 function chosenOf(job: AnyJob, input: unknown, options: DispatchOptions): Chosen {
   const { timeoutMs } = job;
@@ -28,11 +43,18 @@ function chosenOf(job: AnyJob, input: unknown, options: DispatchOptions): Chosen
     timeoutMs:
       options.timeoutMs ?? (typeof timeoutMs === "function" ? timeoutMs(input) : timeoutMs),
     backoffMs: options.backoffMs ?? job.backoffMs,
+    backoffKind: options.backoffKind ?? job.backoffKind ?? "list",
+    backoffMaxMs: options.backoffMaxMs ?? job.backoffMaxMs ?? 0,
+    maxExceptions: options.maxExceptions ?? job.maxExceptions ?? 0,
+    uniqueKey: options.uniqueKey ?? job.unique?.(input) ?? "",
+    uniqueUntilStart: options.uniqueUntilStart ?? job.uniqueUntilStart ?? false,
   };
 }
 
 const between = (value: number, min: number, max: number) =>
   Number.isInteger(value) && value >= min && value <= max;
+
+const isTime = (time: Date | undefined) => time === undefined || !Number.isNaN(time.getTime());
 
 function violationsOf(command: DispatchCommand, chosen: Chosen): FieldViolation[] {
   const { jobId, tenant, options = {} } = command;
@@ -48,6 +70,16 @@ function violationsOf(command: DispatchCommand, chosen: Chosen): FieldViolation[
       "backoff_ms",
       "must be 0 to 7 days each",
     ],
+    [
+      ["list", "exponential"].includes(chosen.backoffKind),
+      "backoff_kind",
+      "must be list or exponential",
+    ],
+    [between(chosen.backoffMaxMs, 0, 7 * dayMs), "backoff_max_ms", "must be 0 to 7 days"],
+    [between(chosen.maxExceptions, 0, 1_000), "max_exceptions", "must be 0 to 1000"],
+    [chosen.uniqueKey.length <= 200, "unique_key", "must have at most 200 characters"],
+    [isTime(options.notBefore), "not_before", "must be a time"],
+    [isTime(options.expiresAt), "expires_at", "must be a time"],
     [(options.tags ?? []).length <= 20, "tags", "must be at most 20"],
     [
       (options.tags ?? []).every((tag) => tag.length <= 64),
@@ -61,7 +93,7 @@ function violationsOf(command: DispatchCommand, chosen: Chosen): FieldViolation[
 
 function queuedOf(engine: Engine, command: DispatchCommand, chosen: Chosen) {
   const { job, tenant, jobId, input, options = {} } = command;
-  const bytes = canonicalInput(job, input);
+  const bytes = canonicalInput(job, input, engine.payloadMaxBytes);
   return journalEvents.JobQueued({
     jobName: job.name,
     queue: chosen.queue,
@@ -82,11 +114,11 @@ function queuedOf(engine: Engine, command: DispatchCommand, chosen: Chosen) {
     reason: options.reason ?? "",
     tags: [...(options.tags ?? [])],
     schemaVersion: 1,
-    uniqueKey: options.uniqueKey ?? "",
-    uniqueUntilStart: options.uniqueUntilStart ?? false,
-    maxExceptions: options.maxExceptions ?? 0,
-    backoffKind: options.backoffKind ?? "list",
-    backoffMaxMs: BigInt(options.backoffMaxMs ?? 0),
+    uniqueKey: chosen.uniqueKey,
+    uniqueUntilStart: chosen.uniqueUntilStart,
+    maxExceptions: chosen.maxExceptions,
+    backoffKind: chosen.backoffKind,
+    backoffMaxMs: BigInt(chosen.backoffMaxMs),
     chainId: options.chainId ?? "",
     batchId: options.batchId ?? "",
     scheduleId: options.scheduleId ?? "",
@@ -127,8 +159,21 @@ async function putInQueue(
   }
 }
 
+async function pendingInstead(engine: Engine, tenant: string, jobId: string) {
+  const { state } = await openJournal(engine, { tenant, jobId });
+  return { jobId, position: state().queued?.sequence ?? 0, created: false };
+}
+
+/** The pending job that has the unique key already. A job that was journaled before needs no claim. */
+async function claimed(engine: Engine, wish: UniqueWish) {
+  const own = await openJournal(engine, wish);
+  if (own.state().queued) return undefined;
+  const owner = await claim(engine, wish);
+  return owner === undefined ? undefined : pendingInstead(engine, wish.tenant, owner);
+}
+
 /**
- * Makes `App.dispatch`. Failures: `invalid` with the fields, or "payload-too-large"; `conflict` "already-exists" when
+ * Makes `App.dispatch`. While a job with the unique key is pending it answers with that one's id, and `created: false`. Failures: `invalid` with the fields, or "payload-too-large"; `conflict` "already-exists" when
  * the id belongs to a job with another input; `transient` "log-unavailable", after which the caller may repeat it.
  */
 export const createDispatch =
@@ -139,6 +184,9 @@ export const createDispatch =
     const violations = violationsOf(command, chosen);
     if (violations.length > 0) throw invalid(violations);
     const event = queuedOf(engine, command, chosen);
+    const unique = { tenant, jobId, jobName: job.name, uniqueKey: chosen.uniqueKey };
+    const before = chosen.uniqueKey === "" ? undefined : await claimed(engine, unique);
+    if (before) return before;
     // Most ids are new: appending finds out, and reads when it is not.
     const journal = await openJournal(engine, { tenant, jobId }, "nothing");
     let created = false;
@@ -159,6 +207,12 @@ export const createDispatch =
       throw transient("log-unavailable", `the journal of ${jobId} cannot be read yet`);
     if (state.queued.inputHash !== event.data.inputHash) {
       throw conflict("already-exists", `job ${jobId} exists with another input`);
+    }
+    const faster =
+      created && unique.uniqueKey !== "" ? await otherOwner(engine, unique) : undefined;
+    if (faster) {
+      await endUnstarted(engine, journal, { reason: duplicateReason(faster), actor: "system" });
+      return pendingInstead(engine, tenant, faster);
     }
     await putInQueue(engine, { tenant, jobId }, state, journal.first());
     return { jobId, position: state.queued.sequence, created };

@@ -1,6 +1,7 @@
 /** What every part of the job engine works with; made once per process. */
 import type { EventLog } from "../event-log/event-log.ts";
 import { permanent } from "../failure/failure.ts";
+import type { Claims } from "../lease/claims.ts";
 import { type Leases, leaseTtlMs, renewEveryMs } from "../lease/lease.ts";
 import type { Tickets } from "../lease/tickets.ts";
 import type { Servers } from "../script/servers.ts";
@@ -23,6 +24,7 @@ export type EngineSettings = {
   readonly queue: WorkQueue;
   readonly leases: Leases;
   readonly tickets: Tickets;
+  readonly claims: Claims;
   readonly servers: Servers;
   readonly sealer: Sealer;
   readonly clock: Clock;
@@ -36,6 +38,8 @@ export type EngineSettings = {
   readonly admission?: Admission | undefined;
   /** No attempt of this process takes longer, whatever its job was given; default no cap. */
   readonly attemptMaxMs?: number | undefined;
+  /** Largest input that a dispatch takes, as canonical JSON; default 256 KiB, at most 512 KiB. */
+  readonly payloadMaxBytes?: number | undefined;
   /** Told what this process works on; must not throw. */
   readonly report?: ((report: WorkReport) => void) | undefined;
 };

@@ -11,6 +11,7 @@ import type { Engine } from "./engine.ts";
 import type { JobState } from "./job-state.ts";
 import { journalEvents } from "./journal-events.ts";
 import { type JournalWriter, openJournal } from "./journal-writer.ts";
+import { claim, uniqueOf } from "./unique.ts";
 import { endUnstarted } from "./unstarted.ts";
 
 const racesMax = 20;
@@ -106,6 +107,9 @@ async function retry(engine: Engine, journal: JournalWriter, wish: Wish): Promis
     const generation = state.generation + 1;
     const retried = journalEvents.JobRetried({ generation, actor, reason });
     await journal.request([retried], authorship(wish, ["retried"]));
+    // So that it is found pending; one that is pending already does not hinder a person's retry.
+    const unique = uniqueOf(journal, journal.state());
+    if (unique) await claim(engine, unique);
   }
   await putInQueue(engine, journal);
 }

@@ -76,6 +76,16 @@ export type JobDefinition<A extends AnyAggregate, Input, DoneName extends string
   readonly timeoutMs: number | ((input: Input) => number);
   /** Delay before attempt 2, 3, …; the last one repeats. Full jitter between half and the whole is applied. */
   readonly backoffMs: readonly number[];
+  /** `exponential` doubles the first delay with every attempt and draws from zero on; default `list`. */
+  readonly backoffKind?: "list" | "exponential";
+  /** No delay between attempts is longer, unless the other side asked for one; default no such bound. */
+  readonly backoffMaxMs?: number;
+  /** So many unforeseen exceptions fail the job whatever its tries; default no such bound. */
+  readonly maxExceptions?: number;
+  /** While a job of this name with this key is pending, a dispatch answers with that one; empty: no such rule. */
+  readonly unique?: (input: Input) => string;
+  /** Frees that key when the job starts, instead of when it ends. */
+  readonly uniqueUntilStart?: boolean;
   /** Keys that no other job may hold while this one runs, like `site.<id>`; taken in sorted order. */
   readonly exclusive?: (input: Input) => readonly string[];
   /** Named limits that each attempt is charged to, all or none; over the limit the job waits without an attempt. */

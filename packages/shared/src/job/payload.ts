@@ -5,7 +5,7 @@ import type { Sealer } from "../secrets/sealer.ts";
 import { containsSecret } from "../secrets/secret.ts";
 import type { AnyJob } from "./job.ts";
 
-/** Largest input of a job, as canonical JSON. */
+/** Largest input of a job, as canonical JSON, unless the engine is given another limit. */
 export const maxPayloadBytes = 256 * 1024;
 
 function sorted(value: unknown): unknown {
@@ -18,15 +18,19 @@ function sorted(value: unknown): unknown {
 
 /**
  * The same bytes for the same input: canonical proto3 JSON with sorted keys. Failures `invalid`: "payload-too-large"
- * above 256 KiB, "secret-in-input" when a Secret sits in it (pass a reference).
+ * above the limit, "secret-in-input" when a Secret sits in it (pass a reference).
  */
-export function canonicalInput(job: AnyJob, input: unknown): Buffer {
+export function canonicalInput(
+  job: AnyJob,
+  input: unknown,
+  maxBytes: number = maxPayloadBytes,
+): Buffer {
   if (containsSecret(input)) {
     throw new Failure("invalid", "secret-in-input", "the input of a job holds a secret");
   }
   const bytes = Buffer.from(JSON.stringify(sorted(job.input.toJSON(input))));
-  if (bytes.byteLength > maxPayloadBytes) {
-    const message = `the input has ${bytes.byteLength} bytes, at most ${maxPayloadBytes} are taken`;
+  if (bytes.byteLength > maxBytes) {
+    const message = `the input has ${bytes.byteLength} bytes, at most ${maxBytes} are taken`;
     throw new Failure("invalid", "payload-too-large", message);
   }
   return bytes;

@@ -35,8 +35,8 @@ export type Write = {
   readonly bucket?: Bucket;
   readonly key: string;
   readonly body: string;
-  /** Whole seconds, at least 1. */
-  readonly ttlSeconds: number;
+  /** Whole seconds, at least 1; without it the key stays. */
+  readonly ttlSeconds?: number;
   /** Revision the key must have, 0 for none; undefined for whatever it has. */
   readonly expected?: number;
   /** Leaves a marker instead of a value. */
@@ -50,7 +50,7 @@ export type Write = {
 export async function write(nats: Nats, request: Write): Promise<number | "moved"> {
   const { bucket = "leases", key, body, ttlSeconds, expected, remove } = request;
   const headers = {
-    "Nats-TTL": `${ttlSeconds}s`,
+    ...(ttlSeconds === undefined ? {} : { "Nats-TTL": `${ttlSeconds}s` }),
     ...(expected === undefined ? {} : { "Nats-Expected-Last-Subject-Sequence": String(expected) }),
     ...(remove ? { "KV-Operation": "DEL" } : {}),
   };

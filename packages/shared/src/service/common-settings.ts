@@ -47,6 +47,12 @@ export const commonReaders = {
   serverConcurrency: int("CHOM_SERVER_CONCURRENCY", { min: 0, max: 1_000, fallback: 8 }),
   /** Jobs at once of one tenant, over all processes of all families; 0: no cap. */
   tenantConcurrency: int("CHOM_TENANT_CONCURRENCY", { min: 0, max: 1_000, fallback: 0 }),
+  /** Largest input of a job in bytes, as canonical JSON; the broker takes messages of 1 MiB. */
+  payloadMaxBytes: int("CHOM_PAYLOAD_MAX_BYTES", {
+    min: 1_024,
+    max: 512 * 1_024,
+    fallback: 256 * 1_024,
+  }),
   /** Named limits that differ from the defaults, like `acme-orders=45/7d`. */
   limits: text("CHOM_LIMITS", { fallback: undefined }),
   ...workReaders,

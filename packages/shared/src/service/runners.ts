@@ -21,6 +21,7 @@ import { circuits } from "../limit/circuits.ts";
 import { limitStore } from "../limit/limit-store.ts";
 import { limits } from "../limit/limits.ts";
 import { ratesOf } from "../limit/named-limits.ts";
+import { claims } from "../lease/claims.ts";
 import { leases, leaseTtlMs } from "../lease/lease.ts";
 import { tickets } from "../lease/tickets.ts";
 import type { Projection } from "../projection/projection.ts";
@@ -97,6 +98,7 @@ function engineOf(parts: RunnersParts, family: Family): Engine {
     queue: jetstreamQueue(nats, family, systemClock),
     leases: leases(nats, { newHolder: randomUUID }),
     tickets: tickets(nats),
+    claims: claims(nats),
     servers: app.servers,
     turns: turnsOf(parts),
     admission: admissionTo(jetstreamRoom(nats, systemClock), systemClock),
@@ -106,6 +108,7 @@ function engineOf(parts: RunnersParts, family: Family): Engine {
     newId: app.newId,
     random: Math.random,
     attemptMaxMs: settings.workTimeoutMs,
+    payloadMaxBytes: settings.payloadMaxBytes,
     report: parts.report,
   });
 }

@@ -6,6 +6,7 @@ import { systemClock } from "../job/clock.ts";
 import { createEngine, type Engine } from "../job/engine.ts";
 import { jetstreamQueue } from "../job/jetstream-queue.ts";
 import type { AnyJob } from "../job/job.ts";
+import { claims } from "../lease/claims.ts";
 import { leases } from "../lease/lease.ts";
 import { tickets } from "../lease/tickets.ts";
 import { type Topology, topology } from "../topology/topology.ts";
@@ -40,6 +41,7 @@ export const brokerEngine = (nats: Nats, jobs: readonly AnyJob[], worker = "test
     queue: jetstreamQueue(nats, "backup", systemClock),
     leases: leases(nats, { newHolder: newId, ttlMs: comesBackMs }),
     tickets: tickets(nats),
+    claims: claims(nats),
     servers: fakeServers({}),
     sealer: plainSealer,
     clock: systemClock,

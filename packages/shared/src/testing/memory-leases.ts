@@ -1,12 +1,17 @@
 /** Leases and tickets in memory. */
 import { failureOf } from "../failure/failure.ts";
 import type { Clock } from "../job/clock.ts";
+import type { Claims } from "../lease/claims.ts";
 import { type Lease, type Leases, leaseTtlMs } from "../lease/lease.ts";
 import type { Ticket, Tickets } from "../lease/tickets.ts";
 
 type Held = { owner: string; holder: string; revision: number; until: number };
 
-export type MemoryLeases = { readonly leases: Leases; readonly tickets: Tickets };
+export type MemoryLeases = {
+  readonly leases: Leases;
+  readonly tickets: Tickets;
+  readonly claims: Claims;
+};
 
 /** Nothing is held at first. */
 export function memoryLeases(clock: Clock): MemoryLeases {
@@ -78,5 +83,26 @@ export function memoryLeases(clock: Clock): MemoryLeases {
       return () => listeners.delete(wake);
     },
   };
-  return { leases, tickets };
+  return { leases, tickets, claims: memoryClaims() };
+}
+
+function memoryClaims(): Claims {
+  const claimed = new Map<string, { owner: string | undefined; revision: number }>();
+  const nothing = { owner: undefined, revision: 0 };
+  let revisions = 0;
+  const put = (key: string, owner: string | undefined) => {
+    revisions += 1;
+    claimed.set(key, { owner, revision: revisions });
+  };
+  return {
+    read: async (key) => claimed.get(key) ?? nothing,
+    async take(key, owner, revision) {
+      if ((claimed.get(key) ?? nothing).revision !== revision) return false;
+      put(key, owner);
+      return true;
+    },
+    async drop(key, owner) {
+      if (claimed.get(key)?.owner === owner) put(key, undefined);
+    },
+  };
 }

@@ -56,6 +56,15 @@ function handOut({ items, away, nowMs }: Shelves, key: string, stored: Stored): 
   };
 }
 
+function earliest(
+  items: ReadonlyMap<string, Stored>,
+  schedules: ReadonlyMap<string, { readonly at: number }>,
+): Date | undefined {
+  const times = [...items.values()].map(({ visibleAt }) => visibleAt);
+  for (const { at } of schedules.values()) times.push(at);
+  return times.length === 0 ? undefined : new Date(Math.min(...times));
+}
+
 /** An empty queue of one family. */
 export function memoryQueue(clock: Clock): MemoryQueue {
   const items = new Map<string, Stored>();
@@ -118,15 +127,9 @@ export function memoryQueue(clock: Clock): MemoryQueue {
   return {
     ...port,
     ready,
-    nextAt() {
-      const visible = [...items.values()].map(({ visibleAt }) => visibleAt);
-      const times = [...visible, ...[...schedules.values()].map(({ at }) => at)];
-      return times.length === 0 ? undefined : new Date(Math.min(...times));
-    },
+    nextAt: () => earliest(items, schedules),
     lose() {
-      items.clear();
-      schedules.clear();
-      seen.clear();
+      for (const each of [items, schedules, seen]) each.clear();
     },
     size: () => items.size + schedules.size,
     quarantined: () => away,
