@@ -234,7 +234,8 @@ test("the loss of the whole stream JOBS loses no job", async () => {
           ]
         : [],
     );
-  const sweeping = () => sweep({ engine, db: undefined as never, openJobs: { due } as never });
+  const sweeping = () =>
+    sweep({ engine, db: undefined as never, openJobs: { due, expired: async () => [] } as never });
   expect(await sweeping()).toBe(3);
   // What is in the queue already is left alone.
   expect(await sweeping()).toBe(0);

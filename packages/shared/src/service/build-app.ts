@@ -15,7 +15,7 @@ import type { Logger } from "../telemetry/logger.ts";
 import type { App } from "./app.ts";
 import type { CommonSettings, Loaded } from "./common-settings.ts";
 import type { Postgres } from "./postgres.ts";
-import { withRequested } from "./requested.ts";
+import { dispatchRequested } from "./requested.ts";
 
 export type AppParts = {
   readonly name: string;
@@ -89,7 +89,7 @@ export function buildApp(parts: AppParts): {
     load: (aggregate, tenant, id) => loadAggregate(histories, aggregate, tenant, id),
     handle: (of, id, ...[command, input, cause]) =>
       handleCommand(histories, { of, id, command, input, cause }),
-    dispatch: (command) => late.dispatch(withRequested(command)),
+    dispatch: (command) => dispatchRequested(command, late.dispatch),
     seen: (projection, position) => late.seen(projection, position),
   };
   const close = async () => {

@@ -1,7 +1,8 @@
 /** How a job runs that was asked for by name, carried past the method that accepts it. */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { rejected } from "../failure/failure.ts";
 import type { DispatchOptions } from "../job/job.ts";
-import type { DispatchCommand } from "./app.ts";
+import type { App, DispatchCommand } from "./app.ts";
 
 export type Requested = {
   readonly jobId: string;
@@ -16,10 +17,19 @@ const current = new AsyncLocalStorage<Requested>();
 export const asRequested = <T>(requested: Requested, accept: () => Promise<T>): Promise<T> =>
   current.run(requested, accept);
 
-/** The command with what was requested of this very job; any other command as it is. */
-export function withRequested(command: DispatchCommand): DispatchCommand {
+/**
+ * Dispatches with what was requested of this very job; any other command as it is. Failure `rejected` "already-pending"
+ * when another job has the unique key: whoever asked waits for this job's id, and must hear that it never will be.
+ */
+export async function dispatchRequested(
+  command: DispatchCommand,
+  dispatch: App["dispatch"],
+): ReturnType<App["dispatch"]> {
   const requested = current.getStore();
-  if (requested?.jobId !== command.jobId) return command;
+  if (requested?.jobId !== command.jobId) return dispatch(command);
   const { options, causationId, correlationId } = requested;
-  return { ...command, options: { ...command.options, ...options }, causationId, correlationId };
+  const own = { ...command.options, ...options };
+  const answer = await dispatch({ ...command, options: own, causationId, correlationId });
+  if (answer.jobId === command.jobId) return answer;
+  throw rejected("already-pending", `job ${answer.jobId} with the same unique key is pending`);
 }
