@@ -144,3 +144,17 @@ test("an item that was delivered too often is queued anew, and its job ends", as
   onTestFinished(() => workers.stop(0));
   await until(async () => (await state("stuck")).end?.name === "JobCompleted");
 }, 60_000);
+
+test("a job that waits in a schedule is ended when it expires, by nobody but the sweeper", async () => {
+  const { engine, send, state } = await setup();
+  const { projector, sweepIn, rows } = await withPostgres(engine);
+  const inMs = (ms: number) => new Date(Date.now() + ms);
+  const options = { notBefore: inMs(3_600_000), expiresAt: inMs(300_000) };
+  const { position } = await send("late", { options });
+  await projector.seen(position);
+  expect(await sweepIn(200_000)).toBe(0);
+  expect((await state("late")).end).toBeUndefined();
+  await sweepIn(400_000);
+  expect((await state("late")).end?.name).toBe("JobCancelled");
+  await until(async () => (await rows()).length === 0);
+}, 60_000);
