@@ -123,6 +123,8 @@ const table: Record<string, CodePolicy> = {
   "too-many-requests": { kind: "transient" },
   "read-model-behind": { kind: "transient" },
   "already-exists": { kind: "conflict" },
+  "chain-ended": { kind: "rejected" },
+  "batch-ended": { kind: "rejected" },
   "seal-broken": { kind: "permanent" },
   "weak-root-key": { kind: "operator" },
   "key-file-invalid": { kind: "operator" },

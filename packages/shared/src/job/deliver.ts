@@ -275,7 +275,8 @@ async function waitFor(
     ]);
   }
   await engine.tickets.take(ticketOf(hands, key));
-  return inMs(hands, checkBackMs);
+  // Given back before the ticket was there: then nobody is woken for it.
+  return inMs(hands, (await engine.leases.held(key)) ? checkBackMs : 1);
 }
 
 /** Until the time that a limit or a circuit names, a little spread; for a slot until one is given back. */

@@ -187,6 +187,27 @@ test("a job waits for the lease of another and is woken when it is free", async 
   expect((await state("waits")).attempts).toBe(1);
 });
 
+test("a waiter that was woken and overtaken is woken again", async () => {
+  const key = `${tenant}.site.overtaken`;
+  const take = async (owner: string) => {
+    const taken = await engine.leases.acquire(key, owner);
+    if (!("lease" in taken)) throw new Error(`${owner} should have got the lease`);
+    return taken.lease;
+  };
+  const first = await take("first");
+  await send("overtaken");
+  work();
+  await until(async () => (await names("overtaken")).includes("JobWaiting"));
+  await sleep(200);
+  await engine.leases.release(first);
+  const second = await take("second");
+  // Long enough for the waiter to come, and to find the lease taken once more.
+  await sleep(1_000);
+  await engine.leases.release(second);
+  // It would look again by itself after 15 s only.
+  await until(() => ended("overtaken"), 10_000);
+}, 30_000);
+
 test("a queued job is cancelled at once, a running one stops and takes back what it did", async () => {
   await send("queued-1");
   await control("cancel", "queued-1");

@@ -61,10 +61,11 @@ async function wake(engine: Engine, ticket: Ticket): Promise<void> {
   if (ticket.family !== engine.family) return;
   const tenant = ticket.key.split(".")[0] ?? "";
   const journal = await openJournal(engine, { tenant, jobId: ticket.owner });
-  const { queued, end, sequence } = journal.state();
+  const { queued, end } = journal.state();
   if (!queued || end) return engine.tickets.drop(ticket);
   const item = itemOf(engine.family, { tenant, jobId: ticket.owner }, queued);
-  await engine.queue.publish(item, sequence);
+  // A wait is journaled once, but a waiter may be woken often: no wake-up may be taken for a repeat of the last one.
+  await engine.queue.publish(item, -engine.clock.now().getTime());
 }
 
 /** The jobs in hand, and a bell that rings when one of them ends or something else changes. */

@@ -1,6 +1,6 @@
 /** Chains and batches act on their own facts: a started link is asked for, and callbacks are, each once. */
 import { hashId } from "@chom/shared/aggregate/id";
-import { type FlowStep } from "@chom/proto/chom/scheduler/v1/flows";
+import type { FlowStep } from "@chom/proto/chom/scheduler/v1/flows";
 import type { EventMeta } from "@chom/shared/aggregate/aggregate";
 import { type Reactor, reactor } from "@chom/shared/reactor/reactor";
 import type { App } from "@chom/shared/service/app";
