@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { Job } from "@chom/proto/chom/jobs/v1/jobs";
 import { timeId } from "@chom/shared/aggregate/id";
+import { Failure } from "@chom/shared/failure/failure";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type Clients, connectAll, defaultContextFile, readContext } from "./context.ts";
 import { exitCodeOf, exitCodes } from "./exit-codes.ts";
@@ -39,6 +40,12 @@ export const contextOption = (): Option =>
     .env("CHOM_CONTEXT_FILE")
     .default(defaultContextFile);
 
+/** What an action finds wrong with its words is usage, like what the parser finds. */
+const usageOf = (error: unknown): unknown =>
+  error instanceof InvalidArgumentError
+    ? new Failure("invalid", "usage", error.message, { cause: error })
+    : error;
+
 /** Runs an action with an output; failures are shown and become the exit code. */
 export async function reporting(
   options: Common,
@@ -48,7 +55,7 @@ export async function reporting(
   try {
     process.exitCode = (await action(shown)) ?? exitCodes.ok;
   } catch (error) {
-    process.exitCode = exitCodeOf(shown.failure(error));
+    process.exitCode = exitCodeOf(shown.failure(usageOf(error)));
   }
 }
 
