@@ -43,7 +43,7 @@ module.exports = {
     {
       name: "testing-stays-in-tests",
       severity: "error",
-      from: { path: "^(packages|services)/", pathNot: ["\\.test\\.ts$", "/testing/", "^packages/e2e/", "conformance\\.ts$"] },
+      from: { path: "^(packages|services)/", pathNot: ["\\.test\\.ts$", "/testing/", "^packages/(e2e|bench)/", "conformance\\.ts$"] },
       to: { path: "^packages/shared/src/testing/" },
     },
     {

@@ -12,13 +12,6 @@ export type Machine = {
   readonly natsServer: string;
 };
 
-export type Report = {
-  readonly machine: Machine;
-  readonly throughput: readonly Throughput[];
-  readonly latency: readonly Latency[];
-  readonly memory: Memory | undefined;
-};
-
 const versionOf = (nats: Nats): string => nats.info?.version ?? "unknown";
 
 /** This machine and the programs on it. */

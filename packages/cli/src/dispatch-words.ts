@@ -5,6 +5,8 @@ import { InvalidArgumentError } from "commander";
 type Field = ReturnType<typeof schemaOf>["fields"][number];
 type Json = string | boolean | Json[] | { [key: string]: Json };
 
+/** Number of the type bool in a descriptor. */
+const booleanScalar = 8;
 const bools: Readonly<Record<string, boolean>> = { true: true, false: false };
 
 /** `full` → `BACKUP_KIND_FULL`: the ending of one of the enum's names. */
@@ -21,8 +23,8 @@ function valueOf(field: Field, value: string): Json {
   if (field.fieldKind !== "scalar") {
     throw new InvalidArgumentError(`${field.name} is no single value: give it with --input`);
   }
-  // In the contract's numbers a boolean is 8; text and numbers are both written as text in JSON.
-  if (field.scalar !== 8) return value;
+  // Text and numbers are both written as text in JSON.
+  if ((field.scalar as number) !== booleanScalar) return value;
   const bool = bools[value];
   if (bool === undefined) throw new InvalidArgumentError(`${field.name} must be true or false`);
   return bool;

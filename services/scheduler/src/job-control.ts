@@ -23,7 +23,7 @@ const evolve: Evolve<Control, typeof happened> = {
   }),
 };
 
-export type Wish = JobControlRequested & {
+type Wish = JobControlRequested & {
   /** When it is asked; without it a repeat is never a new wish. */
   readonly now?: Date;
 };

@@ -11,7 +11,7 @@ import type { App } from "@chom/shared/service/app";
 
 const happened = eventTypes({ JobRequested });
 /** Sealed and in base64 it must fit into an event. */
-export const maxRequestBytes = 128 * 1024;
+const maxRequestBytes = 128 * 1024;
 
 type Asked = { readonly hash: string };
 
@@ -28,7 +28,7 @@ const commands = {
   },
 };
 
-export const jobRequest = aggregate({
+const jobRequest = aggregate({
   name: "job-request",
   events: happened,
   initial: (): Asked => ({ hash: "" }),

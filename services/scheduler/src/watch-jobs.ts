@@ -16,7 +16,7 @@ import { shownJson } from "./job-view.ts";
 import { jobs } from "./tables.ts";
 
 /** The names under which other queues know these entries. */
-export const queueEvents: Readonly<Record<string, string>> = {
+const queueEvents: Readonly<Record<string, string>> = {
   JobStarted: "JobProcessing",
   JobCompleted: "JobProcessed",
   JobFailed: "JobFailed",

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { fakeClock } from "../testing/fake-clock.ts";
 import { memoryLimitStore } from "../testing/memory-limit-store.ts";
 import { circuits } from "./circuits.ts";
-import { limits, type WantedLimit } from "./limits.ts";
+import { type Limits, limits, type WantedLimit } from "./limits.ts";
 import { defaultLimits, ratesOf } from "./named-limits.ts";
 
 const rates = {
@@ -37,7 +37,9 @@ test("no window of a limit ever holds more than its rate, a refusal charges noth
         const now = clock.now().getTime();
         const room = Math.min(...wanted.map(({ name }) => rates[name].count - inWindow(name, now)));
         const answers = await Promise.all(
-          Array.from({ length: atOnce }, (_, index) => processes[index % 2]?.take(wanted)),
+          Array.from({ length: atOnce }, (_, index) =>
+            (processes[index % 2] as Limits).take(wanted),
+          ),
         );
         let granted = 0;
         for (const answer of answers) {

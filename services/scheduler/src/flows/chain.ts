@@ -23,7 +23,7 @@ export const chainEvents = eventTypes({
   ChainCancelled,
 });
 
-export type ChainStatus = "none" | "running" | "completed" | "failed" | "cancelled";
+type ChainStatus = "none" | "running" | "completed" | "failed" | "cancelled";
 
 export type ChainState = {
   readonly specJson: string;

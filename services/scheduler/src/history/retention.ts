@@ -19,7 +19,7 @@ export type ArchivedJob = JobPlace & {
 
 /** A journal that the read model says has ended, and the sequence of its last word. */
 export type EndedJob = JobPlace & { readonly endedSequence: number };
-export type Cursor = { readonly streamEpoch: number; readonly endedSequence: number };
+type Cursor = { readonly streamEpoch: number; readonly endedSequence: number };
 
 export type HistoryStore = {
   /** How far ended journals have been archived. */
@@ -36,7 +36,7 @@ export type HistoryStore = {
   lookAgain(job: ArchivedJob, at: Date): Promise<void>;
 };
 
-export type Journals = {
+type Journals = {
   /** All entries of one journal; every acknowledged append is seen. */
   load(subject: string): Promise<readonly Entry[]>;
   epoch(): Promise<number>;
@@ -70,10 +70,10 @@ export function endOf(entries: readonly Pick<Entry, "type">[]): "done" | "failed
   return end;
 }
 
-export type Move = "purge" | "mark" | "archive" | "later";
+type Move = "purge" | "mark" | "archive" | "later";
 
 /** What to do with an archived journal that is old enough, seeing what the broker has of it. Pure. */
-export function pruneMove(job: ArchivedJob, entries: readonly Entry[], streamEpoch: number): Move {
+function pruneMove(job: ArchivedJob, entries: readonly Entry[], streamEpoch: number): Move {
   // Removed before, by somebody who died before saying so; or with its whole stream.
   if (entries.length === 0 || job.streamEpoch !== streamEpoch) return "mark";
   const end = endOf(entries);
