@@ -8,7 +8,9 @@ export const personalFields: Readonly<Record<string, readonly string[]>> = {
   "chom.scheduler.v1.BatchCreated": ["specJson"],
   "chom.scheduler.v1.BatchJobsAdded": ["jobsJson"],
   "chom.scheduler.v1.ScheduleSpec": ["inputJson"],
+  "chom.scheduler.v1.ScheduleCreated": ["spec"],
+  "chom.scheduler.v1.ScheduleChanged": ["spec"],
 };
 
 /** JSON names that some message declares personal or secret: masked wherever an input is shown. */
-export const sensitiveFields: readonly string[] = ["address", "inputJson", "jobsJson", "oneTimePassword", "oneTimePrivateKey", "specJson"];
+export const sensitiveFields: readonly string[] = ["address", "inputJson", "jobsJson", "oneTimePassword", "oneTimePrivateKey", "spec", "specJson"];

@@ -91,6 +91,19 @@ test("three replicas with clocks apart record every tick of a night of changing 
   expect(fired[0]?.jobId).toBe(tickId({ scheduleId, version: 1 }, new Date(start + 600_000)));
 }, 60_000);
 
+test("the input of a schedule's job is not stored in clear", async () => {
+  const app = await replica(() => start);
+  const inputJson = '{"reason":"known to nobody"}';
+  const spec = ScheduleSpec.fromPartial({ name: "sealed", jobName: "backup.clean", inputJson });
+  const cause = (eventSeed: string) => ({ tenant, actor: "test", eventSeed });
+  await app.handle(schedule, "sealed", "create", spec, cause("a"));
+  await app.handle(schedule, "sealed", "change", { ...spec, everySeconds: 60n }, cause("b"));
+  const stored = await app.log.load("EVENTS", eventSubject(tenant, "schedule", "sealed"));
+  expect(stored.map(({ body }) => body).join("")).not.toContain("inputJson");
+  const { state } = await app.load(schedule, tenant, "sealed");
+  expect(state.spec).toMatchObject({ inputJson, everySeconds: 60n });
+});
+
 test("a schedule that was changed has no ticks of its old plan any more", async () => {
   let nowMs = start;
   const app = await replica(() => nowMs);

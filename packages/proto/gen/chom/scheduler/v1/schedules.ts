@@ -315,6 +315,7 @@ export interface ScheduleSpec {
 
 /** The schedule was made. Aggregate `schedule`: `evt.<tenant>.schedule.<scheduleId>`. */
 export interface ScheduleCreated {
+  /** Personal as a whole, because the job's input is. */
   spec:
     | ScheduleSpec
     | undefined;
