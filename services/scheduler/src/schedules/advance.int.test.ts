@@ -96,8 +96,8 @@ test("the input of a schedule's job is not stored in clear", async () => {
   const inputJson = '{"reason":"known to nobody"}';
   const spec = ScheduleSpec.fromPartial({ name: "sealed", jobName: "backup.clean", inputJson });
   const cause = (eventSeed: string) => ({ tenant, actor: "test", eventSeed });
-  await app.handle(schedule, "sealed", "create", spec, cause("a"));
-  await app.handle(schedule, "sealed", "change", { ...spec, everySeconds: 60n }, cause("b"));
+  await app.handle(schedule, "sealed", "create", spec, cause("sealed-a"));
+  await app.handle(schedule, "sealed", "change", { ...spec, everySeconds: 60n }, cause("sealed-b"));
   const stored = await app.log.load("EVENTS", eventSubject(tenant, "schedule", "sealed"));
   expect(stored.map(({ body }) => body).join("")).not.toContain("inputJson");
   const { state } = await app.load(schedule, tenant, "sealed");
