@@ -97,6 +97,46 @@ test("a batch whose jobs end well completes, then finishes", async () => {
   expect(events("BatchCompleted", `batch/${batchId}`)).toHaveLength(1);
 });
 
+test("a batch starts then, catch and finally once each, when their time has come, on its queue", async () => {
+  const callbacks = { then: good, catch: good, finally: good };
+  const reasons = async (batchId: string) => {
+    const mine = new Set(
+      world.feed.seen.filter(({ subject }) => subject === `batch/${batchId}`).map(({ id }) => id),
+    );
+    const requests = world.feed.seen.filter(
+      ({ type, causationId }) => type.endsWith(".JobRequested") && mine.has(causationId),
+    );
+    return {
+      requests: requests.map(
+        ({ dataJson }) => JSON.parse(dataJson) as { reason: string; options?: { queue?: string } },
+      ),
+    };
+  };
+  const fine = await batchOf({ name: "fine", queue: "low", jobs: [good, good], ...callbacks });
+  await until(fine.read, (batch) => batch?.status === "finished");
+  const called = await until(
+    () => reasons(fine.batchId),
+    ({ requests }) => requests.length === 2,
+  );
+  expect(called.requests.map(({ reason }) => reason.split(" ")[0]).toSorted()).toEqual([
+    "finally",
+    "then",
+  ]);
+  expect(called.requests.map(({ options }) => options?.queue)).toEqual(["low", "low"]);
+  const { jobs } = await world.clients.jobs.listJobs({ ...everything, batchId: fine.batchId });
+  expect(jobs.map(({ queue }) => queue)).toEqual(["low", "low"]);
+  const broken = await batchOf({ name: "broken", jobs: [bad], ...callbacks });
+  await until(broken.read, (batch) => batch?.status === "finished");
+  const told = await until(
+    () => reasons(broken.batchId),
+    ({ requests }) => requests.length === 2,
+  );
+  expect(told.requests.map(({ reason }) => reason.split(" ")[0]).toSorted()).toEqual([
+    "catch",
+    "finally",
+  ]);
+});
+
 test("an empty batch finishes at once", async () => {
   const { read } = await batchOf({ jobs: [] });
   await until(read, (batch) => batch?.status === "finished");
