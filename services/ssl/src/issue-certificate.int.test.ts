@@ -160,6 +160,8 @@ describe.skipIf(!support.ok)("on a real server", () => {
       socket.once("error", () => answer(undefined));
     });
   }
+  // A reload of nginx may close a connection that has not asked yet; a browser then asks again, and
+  // so does a test that looks all the while (RFC 9110, 9.2.2).
   const statusOf = (domain: string) =>
     new Promise<{ status: number | undefined; custom: unknown }>((answer, refuse) => {
       get({ host: vps.address, headers: { host: domain } }, (response) => {
@@ -254,14 +256,21 @@ describe.skipIf(!support.ok)("on a real server", () => {
     const looking = (async () => {
       const seen = new Set<unknown>();
       while (!isOver) {
-        seen.add(await serialOnWire("blog.test")).add((await statusOf("shop.test")).status);
+        seen.add((await serialOnWire("blog.test")) ?? (await serialOnWire("blog.test")));
+        seen.add((await statusOf("shop.test").catch(() => statusOf("shop.test"))).status);
         await pause(100);
       }
       return seen;
     })();
-    await expect(end).rejects.toMatchObject({ code: "cert-deploy-failed", kind: "transient" });
-    isOver = true;
-    expect(await looking).toEqual(new Set([blog.serial, 200]));
+    const [seen] = await Promise.all([
+      looking,
+      expect(end)
+        .rejects.toMatchObject({ code: "cert-deploy-failed", kind: "transient" })
+        .finally(() => {
+          isOver = true;
+        }),
+    ]);
+    expect(seen).toEqual(new Set([blog.serial, 200]));
     expect(await serialOnWire("shop.test")).toBe(before);
     expect(await sh("readlink /etc/chom/tls/s-shop/current")).toBe(version);
     expect(await serialOnWire("blog.test")).toBe(blog.serial);
