@@ -1,6 +1,8 @@
 import { defineConfig } from "vitest/config";
 
 const inline = { server: { deps: { inline: [/drizzle-orm/] } } };
+// What a real server does is waited for, however slow the machine is: a poll ends when it holds.
+const patient = { expect: { poll: { timeout: 30_000, interval: 50 } } };
 
 export default defineConfig({
   test: {
@@ -18,6 +20,7 @@ export default defineConfig({
       {
         test: {
           ...inline,
+          ...patient,
           name: "int",
           sequence: { groupOrder: 1 },
           include: ["{packages,services}/*/src/**/*.int.test.ts"],
@@ -29,6 +32,7 @@ export default defineConfig({
       {
         test: {
           ...inline,
+          ...patient,
           name: "e2e",
           sequence: { groupOrder: 2 },
           include: ["packages/e2e/src/**/*.test.ts"],

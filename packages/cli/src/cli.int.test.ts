@@ -147,7 +147,7 @@ test("jobs are listed, filtered, shown, watched and cancelled", async () => {
   });
   const running = async () =>
     (await chom(["job", "list", "--json", "--state", "running", "--family", "ssl"])).json();
-  await expect.poll(running, { timeout: 20_000 }).toMatchObject([{ jobId: "job-4" }]);
+  await expect.poll(running, { timeout: 30_000 }).toMatchObject([{ jobId: "job-4" }]);
   expect((await chom(["job", "show", "job-4"])).out).toMatch(/^state +running$/m);
   const cancelled = await chom(["job", "cancel", "job-4", "--reason", "enough", "--json"]);
   expect(cancelled.code).toBe(0);
@@ -178,7 +178,7 @@ test("events are told as lines of JSON, and end when asked to", async () => {
 
 test("following ends well with an interrupt", async () => {
   const run = start(main, ["events", "tail"], { CHOM_CONTEXT_FILE: context });
-  await expect.poll(() => run.written.out, { timeout: 20_000 }).toContain("Noted");
+  await expect.poll(() => run.written.out, { timeout: 30_000 }).toContain("Noted");
   run.child.kill("SIGINT");
   expect(await run.ended).toBe(0);
 });

@@ -116,8 +116,11 @@ describe.skipIf(!support.ok)("faults on a real server", () => {
     });
     await killInTheMiddle("credentials", jobId);
     await until("KeyRetired", "serverId", serverId);
-    const { server } = await world.clients.credentials.getServer({ serverId, minPosition: 0n });
-    expect(server?.keys.filter((key) => key.status === "KEY_STATUS_CURRENT")).toHaveLength(1);
+    const current = async () => {
+      const { server } = await world.clients.credentials.getServer({ serverId, minPosition: 0n });
+      return server?.keys.filter((key) => key.status === "KEY_STATUS_CURRENT");
+    };
+    await expect.poll(current).toHaveLength(1);
     await provisioned("after-rotation");
   });
 

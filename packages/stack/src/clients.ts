@@ -63,6 +63,7 @@ export function createClients(
         jobs,
         dispatch,
         schedules,
+        flows,
         events,
       ]) {
         client.close();

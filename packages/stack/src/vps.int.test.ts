@@ -141,7 +141,7 @@ describe.skipIf(!support.ok)("a test server", () => {
     await two.cutNetwork();
     expect(await reach()).toBe("silent");
     await two.restoreNetwork();
-    await expect.poll(reach, { timeout: 10_000 }).toBe("answers");
+    await expect.poll(reach, { timeout: 30_000 }).toBe("answers");
   });
 });
 
@@ -174,7 +174,7 @@ describe.skipIf(!support.ok)("the machine that test servers run on", () => {
     expect(pids.length).toBeGreaterThan(0);
     starter.kill("SIGKILL");
     await once(starter, "exit");
-    await expect.poll(() => pids.filter(isAlive), { timeout: 10_000 }).toEqual([]);
+    await expect.poll(() => pids.filter(isAlive), { timeout: 30_000 }).toEqual([]);
     await sweepStaleVps();
     const bridge = `chom-br${address.split(".")[2]}`;
     expect((await runCommand("ip", ["link", "show", bridge])).code).not.toBe(0);

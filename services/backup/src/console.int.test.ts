@@ -236,7 +236,7 @@ test("a dry run shows what goes and why, sums the space, keeps recent ones, and 
   const before = filesIn(join(vault, "acme"));
   const due = async () => (await runConsole(acme, ["backup:clean", "--dry-run", "--json"])).json();
   const held = async () => (await due()).verdicts.length;
-  await expect.poll(held, { timeout: 20_000 }).toBe(40);
+  await expect.poll(held, { timeout: 30_000 }).toBe(40);
   const plan = await due();
   expect(plan.deletes).toBeGreaterThan(20);
   expect(plan.freesBytes).toBe(String(plan.deletes * 1_024));
@@ -296,7 +296,7 @@ test("the platform's cleaning goes over all tenants and its own databases, a ten
     return [...new Set(seen)].toSorted();
   };
   const all = () => shows(platform);
-  await expect.poll(all, { timeout: 20_000 }).toEqual(["acme", "app", "control-plane", "other"]);
+  await expect.poll(all, { timeout: 30_000 }).toEqual(["acme", "app", "control-plane", "other"]);
   expect(await shows(acme)).toEqual(["acme"]);
   const { code, json } = await runConsole(platform, ["backup:clean", "--force", "--json"]);
   expect({ code, targets: json().result.targets }).toEqual({ code: 0, targets: 1 });

@@ -189,7 +189,7 @@ describe.skipIf(!support.ok)("the service", () => {
     });
     const input = { serverId, overlapMs: 0n, reason: "" };
     await app?.dispatch({ tenant: "tenant-1", actor: "t", job: peek, jobId: "peek-1", input });
-    await expect.poll(() => seen, { timeout: 20_000 }).toHaveLength(3);
+    await expect.poll(() => seen, { timeout: 30_000 }).toHaveLength(3);
     expect([seen[0], seen[2]]).toEqual(["root", "signer-refused"]);
 
     const claim = { tenant: "tenant-1", jobId: "peek-1", fence: seen[1] ?? "", serverId };

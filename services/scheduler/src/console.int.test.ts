@@ -31,6 +31,7 @@ import { checkAlerts } from "./alerts/check-alerts.ts";
 import { alertReaders, watchAlerts } from "./alerts/watch-alerts.ts";
 import { isSigned } from "./alerts/webhook.ts";
 import { pruneFailed } from "./failed-jobs.ts";
+import { getJob } from "./get-job.ts";
 import { dropOld } from "./history/history-store.ts";
 import { historyPorts, historyReaders, keepHistory } from "./history/keep-history.ts";
 import { archiveEnded, pruneArchived } from "./history/retention.ts";
@@ -134,7 +135,7 @@ async function as(tenant: string) {
     take: (requestId: string, reason: string) =>
       ssl.calls.issueCertificate({ requestId, siteId: "", reason }),
     ended: (jobId: string, wanted: JobState) =>
-      expect.poll(() => state(jobId), { timeout: 20_000 }).toBe(wanted),
+      expect.poll(() => state(jobId), { timeout: 30_000 }).toBe(wanted),
   };
 }
 
@@ -158,7 +159,7 @@ test("a failed job is retried with fresh tries, and again after its second failu
     expect(results).toMatchObject([{ outcome: FailedJobOutcome.REQUESTED }]);
     await expect
       .poll(async () => (await jobs.getJob({ jobId: "again", minPosition: 0n })).job, {
-        timeout: 20_000,
+        timeout: 30_000,
       })
       .toMatchObject({ state: JobState.FAILED, generation, attempts: 1 });
   }
@@ -227,7 +228,7 @@ test("all failed jobs of a kind are retried and flushed; crossing the limit aler
   const past = await alerts.listAlerts({ ...noFilter, includeResolved: true });
   expect(past.alerts).toMatchObject([{ rule: "failed-jobs", active: false }]);
   // Refused once, then told once for each edge.
-  await expect.poll(() => told.length, { timeout: 20_000 }).toBe(2);
+  await expect.poll(() => told.length, { timeout: 30_000 }).toBe(2);
   expect(told.map(({ type }) => type).toSorted()).toEqual(["AlertRaised", "AlertResolved"]);
   expect(told).toMatchObject([
     { tenant: "bulk", rule: "failed-jobs", signed: true },
@@ -267,6 +268,23 @@ test("a job is shown with its masked input, its steps and its worker", async () 
   await expect(other.jobs.getJobDetail({ jobId: "shown", minPosition: 0n })).rejects.toMatchObject({
     code: "job-not-found",
   });
+});
+
+test("a job that the read model has not seen yet is waited for", async () => {
+  const { take, ended } = await as("behind");
+  await take("unseen", "hello");
+  await ended("unseen", JobState.COMPLETED);
+  const [row] = await app.db.delete(jobsTable).where(eq(jobsTable.tenant, "behind")).returning();
+  if (!row) throw new Error("the read model had no row");
+  const last = await app.log.last("JOURNAL", "jrn.behind.ssl.unseen");
+  const seen = async (_: string, position: number) => {
+    if (position === last?.sequence) await app.db.insert(jobsTable).values(row);
+  };
+  const caller = { tenant: "behind", actor: "a", permissions: ["*"], deadline: new Date() };
+  const signal = new AbortController().signal;
+  const asked = { ...caller, signal, service: undefined, traceparent: "" };
+  const { job } = await getJob({ ...app, seen }, { jobId: "unseen", minPosition: 0n }, asked);
+  expect(job).toMatchObject({ jobId: "unseen", state: JobState.COMPLETED });
 });
 
 test("an ended journal leaves the broker after its retention, and is told from the archive", async () => {
@@ -389,7 +407,7 @@ test("a queue is busy once and well again once, and every tenant sees its own si
   }
   // Resolved by the regular check, although nobody monitors any more.
   await expect
-    .poll(async () => (await alerts.listAlerts(noFilter)).alerts.length, { timeout: 5_000 })
+    .poll(async () => (await alerts.listAlerts(noFilter)).alerts.length, { timeout: 30_000 })
     .toBe(2);
   await checkAlerts(app);
   await expect.poll(async () => (await alerts.listAlerts(noFilter)).alerts).toEqual([]);

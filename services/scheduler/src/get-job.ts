@@ -13,7 +13,7 @@ import { fieldsOf } from "@chom/shared/rpc/fields";
 import type { Caller } from "@chom/shared/rpc/unary";
 import type { App } from "@chom/shared/service/app";
 import { and, desc, eq } from "drizzle-orm";
-import { entriesOf } from "./history/read-history.ts";
+import { entriesOf, journalOf } from "./history/read-history.ts";
 import { detailOf } from "./job-detail.ts";
 import { messageOf } from "./job-search.ts";
 import { changeOf } from "./job-view.ts";
@@ -39,19 +39,6 @@ async function rowOf(app: App, tenant: string, jobId: string): Promise<Job | und
   return row && messageOf(row);
 }
 
-/** Answers GetJob. */
-export async function getJob(
-  app: App,
-  request: GetJobRequest,
-  { tenant }: Caller,
-): Promise<GetJobResponse> {
-  const { jobId, position } = readRequest(request);
-  await app.seen(jobList.name, position);
-  const job = await rowOf(app, tenant, jobId);
-  if (!job) throw notFound("job", jobId);
-  return { job };
-}
-
 /** A job that the read model does not show yet, or no longer, from its journal alone. */
 function jobFrom(entries: readonly JournalEntry[], place: { tenant: string; family: string }): Job {
   const [first] = entries;
@@ -75,6 +62,26 @@ function inputOf(app: App, entries: readonly JournalEntry[], tenant: string, job
   } catch (error) {
     return { inputJson: "", inputProblem: classify(error).code };
   }
+}
+
+/**
+ * Answers GetJob. A job that the read model has not seen yet is waited for: who was told of it, by its dispatch or its
+ * journal, finds it. Failures: "job-not-found", also for jobs of other tenants; "read-model-behind".
+ */
+export async function getJob(
+  app: App,
+  request: GetJobRequest,
+  { tenant }: Caller,
+): Promise<GetJobResponse> {
+  const { jobId, position } = readRequest(request);
+  await app.seen(jobList.name, position);
+  const row = await rowOf(app, tenant, jobId);
+  if (row) return { job: row };
+  const { at } = await journalOf(app, tenant, jobId);
+  await app.seen(jobList.name, at);
+  const job = await rowOf(app, tenant, jobId);
+  if (!job) throw notFound("job", jobId);
+  return { job };
 }
 
 /** Answers GetJobDetail. Failure "job-not-found", also for jobs of other tenants. */

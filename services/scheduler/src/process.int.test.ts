@@ -30,7 +30,7 @@ function run(over: Record<string, string | undefined> = {}) {
 
 test("it says when it serves, and ends with 0 when asked to", async () => {
   const { child, log, ended } = run();
-  await expect.poll(log, { timeout: 20_000 }).toContain('"msg":"serving"');
+  await expect.poll(log, { timeout: 30_000 }).toContain('"msg":"serving"');
   expect(log()).toMatch(/"address":"127\.0\.0\.1:\d+"/);
   child.kill("SIGTERM");
   expect(await ended).toBe(0);
@@ -39,7 +39,7 @@ test("it says when it serves, and ends with 0 when asked to", async () => {
 
 test("the log of the settings holds no secret", async () => {
   const { child, log, ended } = run();
-  await expect.poll(log, { timeout: 20_000 }).toContain('"msg":"serving"');
+  await expect.poll(log, { timeout: 30_000 }).toContain('"msg":"serving"');
   child.kill("SIGINT");
   expect(await ended).toBe(0);
   expect(log()).toContain('"postgresUrl":"[secret]"');
@@ -49,7 +49,7 @@ test("the log of the settings holds no secret", async () => {
 test("two replicas that start together both serve", async () => {
   const both = [run(), run()];
   for (const { log } of both) {
-    await expect.poll(log, { timeout: 20_000 }).toContain('"msg":"serving"');
+    await expect.poll(log, { timeout: 30_000 }).toContain('"msg":"serving"');
   }
   for (const { child } of both) child.kill("SIGTERM");
   expect(await Promise.all(both.map(({ ended }) => ended))).toEqual([0, 0]);

@@ -53,7 +53,7 @@ test("a paused queue gives out nothing, is seen with its reason, and resumes by 
   const second = await startService(toyFamily(nowhere), await ground.environment("ssl"));
   await second.stop();
   expect((await statsOf())?.ready).toBe(1n);
-  await expect.poll(async () => (await statsOf())?.ready, { timeout: 15_000 }).toBe(0n);
+  await expect.poll(async () => (await statsOf())?.ready, { timeout: 30_000 }).toBe(0n);
   expect(await statsOf()).toMatchObject({ paused: false, failed: 0n });
   await platform.queues.pauseQueue(wish);
   expect((await statsOf())?.paused).toBe(true);

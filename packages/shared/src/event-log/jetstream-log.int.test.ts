@@ -84,7 +84,7 @@ test("a broker that is killed and restarted loses no append and ends no call", a
   const subject = "evt.a.site.1";
   let last = 0;
   const crash = (async () => {
-    await expect.poll(() => last, { timeout: 10_000 }).toBeGreaterThan(20);
+    await expect.poll(() => last, { timeout: 30_000 }).toBeGreaterThan(20);
     await server.kill();
     await server.restart();
   })();

@@ -85,7 +85,7 @@ test("with 10,000 jobs of one tenant queued, another tenant's job starts within 
     const { position } = await send("other", `b-${index}`);
     const subject = `jrn.other.backup.b-${index}`;
     await expect
-      .poll(async () => (await engine.log.load("JOURNAL", subject)).length, { timeout: 20_000 })
+      .poll(async () => (await engine.log.load("JOURNAL", subject)).length, { timeout: 30_000 })
       .toBeGreaterThanOrEqual(3);
     const started = (await engine.log.load("JOURNAL", subject)).find(({ type }) =>
       type.endsWith("JobStarted"),

@@ -65,7 +65,7 @@ for (const replicas of [1, 3] as const) {
       }
       expect(await store.acquire(key, "job-b")).toHaveProperty("heldBy");
       await expect
-        .poll(async () => "lease" in (await store.acquire(key, "job-b")), { timeout: 4_000 })
+        .poll(async () => "lease" in (await store.acquire(key, "job-b")), { timeout: 30_000 })
         .toBe(true);
       await expect(store.renew(lease)).rejects.toMatchObject({
         code: "lease-lost",
@@ -76,7 +76,7 @@ for (const replicas of [1, 3] as const) {
     test("an expired lease that nobody took is lost, too", async () => {
       const [store, key] = [open(1_000), freshKey()];
       const lease = taken(await store.acquire(key, "job-a"));
-      await expect.poll(() => store.held(key), { timeout: 4_000 }).toBeUndefined();
+      await expect.poll(() => store.held(key), { timeout: 30_000 }).toBeUndefined();
       await expect(store.renew(lease)).rejects.toMatchObject({ code: "lease-lost" });
       taken(await store.acquire(key, "job-a"));
     });
@@ -144,14 +144,14 @@ for (const replicas of [1, 3] as const) {
       await expect.poll(() => woken).toEqual(["job-01"]);
       await queue.drop(ticket("01"));
       taken(await store.acquire(key, "job-01"));
-      await expect.poll(() => woken, { timeout: 5_000 }).toEqual(["job-01", "job-02"]);
+      await expect.poll(() => woken, { timeout: 30_000 }).toEqual(["job-01", "job-02"]);
     });
 
     test("a ticket that nobody renews is forgotten", async () => {
       const queue = tickets(connection(), { ttlMs: 1_000 });
       const key = freshKey();
       await queue.take({ key, id: "01", owner: "job-a", family: "ssl" });
-      await expect.poll(() => queue.waiting(key), { timeout: 4_000 }).toEqual([]);
+      await expect.poll(() => queue.waiting(key), { timeout: 30_000 }).toEqual([]);
     });
   });
 }

@@ -200,7 +200,7 @@ test("connections cut again and again in the middle of batches cost nothing but 
       )
       .catch(() => undefined);
   }
-  await expect.poll(() => projector.position(), { timeout: 20_000 }).toBe(position);
+  await expect.poll(() => projector.position(), { timeout: 30_000 }).toBe(position);
   expect(await rows()).toHaveLength(60);
   expect(await stops()).toEqual([]);
 });
@@ -213,7 +213,7 @@ test("a database that went away costs nothing but time", async () => {
     "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
   );
   const position = await put("s2", request("s2", "two.example"));
-  await expect.poll(() => projector.position(), { timeout: 5_000 }).toBe(position);
+  await expect.poll(() => projector.position(), { timeout: 30_000 }).toBe(position);
   expect(await rows()).toEqual(["s1 one.example", "s2 two.example"]);
   expect(await stops()).toEqual([]);
 });
@@ -232,7 +232,7 @@ test("on a real stream a projector survives a killed broker and sees what others
   await broker.kill();
   await broker.restart();
   const position = await put("s2", request("s2", "two.example"));
-  await expect.poll(() => projector.position(), { timeout: 15_000 }).toBe(position);
+  await expect.poll(() => projector.position(), { timeout: 30_000 }).toBe(position);
   expect(await rows()).toEqual(["s1 one.example", "s2 two.example"]);
   const started = performance.now();
   await projector.seen(await put("s3", request("s3", "three.example")));

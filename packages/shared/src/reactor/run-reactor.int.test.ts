@@ -144,7 +144,7 @@ test("an event that fails five times is quarantined with an alert, and the next 
   await log.append("EVENTS", garbage, 0, [entryFor(garbage, "odd-1", odd)]);
   await put("s1");
   start();
-  await expect.poll(() => done, { timeout: 10_000 }).toEqual(["certificate.issue s1 acme"]);
+  await expect.poll(() => done, { timeout: 30_000 }).toEqual(["certificate.issue s1 acme"]);
   expect(alerts).toEqual(["reactor-quarantined", "reactor-quarantined"]);
   const query = { last_by_subj: "quar.ssl.sites" };
   const quarantined = await getFromLeader(nats, "QUARANTINE", query);
@@ -182,7 +182,7 @@ test("while the log is away nothing counts as a failure", async () => {
     },
   });
   await put("s1");
-  await expect.poll(() => tries, { timeout: 10_000 }).toBe(3);
+  await expect.poll(() => tries, { timeout: 30_000 }).toBe(3);
   expect(alerts).toEqual([]);
 });
 
@@ -221,7 +221,7 @@ test("a reactor stopped between two tries gives the event back at once", async (
   await expect.poll(() => failed).toBe(1);
   await stubborn.stop();
   start();
-  await expect.poll(() => done, { timeout: 3_000 }).toEqual(["certificate.issue s1 acme"]);
+  await expect.poll(() => done, { timeout: 30_000 }).toEqual(["certificate.issue s1 acme"]);
 });
 
 test("two replicas share the events, one at a time", async () => {
@@ -240,7 +240,7 @@ test("two replicas share the events, one at a time", async () => {
   start({ dispatch });
   const ids = Array.from({ length: 20 }, (_, i) => `s${i}`);
   for (const id of ids) await put(id);
-  await expect.poll(() => seen, { timeout: 10_000 }).toEqual(ids);
+  await expect.poll(() => seen, { timeout: 30_000 }).toEqual(ids);
   expect(most).toBe(1);
   await expect.poll(unsettled).toBe(0);
 });

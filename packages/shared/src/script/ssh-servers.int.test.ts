@@ -209,7 +209,7 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     const counted = of('echo run >>/root/cut; sleep 3; out64 done "$(wc -l </root/cut)"');
     const at = context();
     const first = failureOfRun(viaCable.run(at, counted, {}));
-    await expect.poll(() => count("/root/cut"), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => count("/root/cut"), { timeout: 30_000 }).toBe(1);
     through.cut();
     expect(await first).toMatchObject({ code: "ssh-connection-lost", kind: "unknown" });
     // Still running: the next attempt waits for it. Then finished: the attempt after that reads it.
@@ -403,10 +403,10 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     const run = failureOfRun(
       viaCable.transfer(context(), counted, {}, { upload: async () => slow }),
     );
-    await expect.poll(() => count("/root/upload"), { timeout: 10_000 }).toBe(1);
+    await expect.poll(() => count("/root/upload"), { timeout: 30_000 }).toBe(1);
     through.cut();
     expect((await run).code).toBe("ssh-connection-lost");
-    await expect.poll(() => inside("pgrep -cfx 'cat'"), { timeout: 10_000 }).toBe("0\n");
+    await expect.poll(() => inside("pgrep -cfx 'cat'"), { timeout: 30_000 }).toBe("0\n");
     expect(await inside("cat /root/upload")).toBe("begun\n");
   }, 30_000);
 

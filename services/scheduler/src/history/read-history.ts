@@ -14,6 +14,8 @@ export type JournalPlace = {
   readonly subject: string;
   /** True when the broker no longer has it. */
   readonly archived: boolean;
+  /** The position of its last entry; 0 when archived, because then every read model has seen it. */
+  readonly at: number;
 };
 
 /** Where a job's journal is; asked of the log, because the read model may not know it yet. Failure "job-not-found". */
@@ -26,11 +28,11 @@ export async function journalOf(app: App, tenant: string, jobId: string): Promis
     }),
   );
   const [newest] = found.flat().toSorted((left, right) => right.at - left.at);
-  if (newest) return { family: newest.family, subject: newest.subject, archived: false };
+  if (newest) return { ...newest, archived: false };
   const place = await archivedPlace(app.db, tenant, jobId);
   if (!place) throw notFound("job", jobId);
   const { family } = place;
-  return { family, subject: journalSubject(tenant, family, jobId), archived: true };
+  return { family, subject: journalSubject(tenant, family, jobId), archived: true, at: 0 };
 }
 
 /** An entry of a journal; undefined when this build does not know its type. */
