@@ -31,6 +31,11 @@ const checks: Check[] = [
     args: ["tools/check-dependencies.ts"],
   },
   { name: "conformance list", command: process.execPath, args: ["tools/check-conformance.ts"] },
+  {
+    name: "security cases",
+    command: process.execPath,
+    args: ["tools/security-cases.ts", "--check"],
+  },
   { name: "duplicates", command: bin("jscpd"), args: ["packages", "services", "tools"] },
   { name: "proto lint", command: bin("buf"), args: ["lint"] },
   ...(base
