@@ -188,6 +188,8 @@ chom_flow() {
   chom_stat "$chom_peer" || chom_leave failed "the connection is gone"
   if [ "$chom_upload" = yes ]; then
     mkfifo -m 0600 -- "$chom_run/upload" || chom_leave failed "cannot make a pipe in $chom_run"
+    # Both ends at once, so that neither side's opening waits for the other's, whoever dies in between.
+    exec 3<>"$chom_run/upload"
     chom_relay_upload &
     chom_relay=$!
     chom_start "$chom_peer" "$chom_started" <"$chom_run/upload" &
@@ -197,19 +199,16 @@ chom_flow() {
   chom_child=$!
   exec >/dev/null 5<&-
   chom_started_up
+  exec 3>&-
   wait "$chom_child"
   chom_child_status=$?
   [ -z "${chom_relay:-}" ] || kill "$chom_relay" 2>/dev/null
 }
 
-# Holds the pipe open: a cut connection must not look like the end of the bytes. The watchdog ends the run then.
+# Passes the bytes on. That they ended here does not mean that they were all: the run itself holds its pipe open.
 chom_relay_upload() {
-  exec <&5 >"$chom_run/upload" 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
-  cat
-  until [ -f "$chom_run/upload-complete" ]; do
-    [ ! -f "$chom_run/result" ] && kill -0 $$ 2>/dev/null || return 0
-    sleep 0.05 2>/dev/null || sleep 1
-  done
+  exec <&5 >"$chom_run/upload" 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-
+  cat && : >"$chom_run/relayed"
 }
 
 # The keys' locks may go once the run says which session it is.

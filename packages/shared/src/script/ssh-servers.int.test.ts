@@ -410,6 +410,26 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     expect(await inside("cat /root/upload")).toBe("begun\n");
   }, 30_000);
 
+  test("an upload whose launcher is killed is not the end of the bytes either", async () => {
+    const counted = of(
+      "echo begun >>/root/orphan; cat >/root/part; echo ended >>/root/orphan; sleep 30",
+    );
+    const endless = new Readable({ read: () => {} });
+    endless.push(Buffer.alloc(1_000));
+    const run = failureOfRun(
+      viaCable.transfer(context(), counted, {}, { upload: async () => endless }),
+    );
+    await expect.poll(() => count("/root/orphan")).toBe(1);
+    const launchers = "pgrep -fx '^sh -c umask 077; IFS= read.*'";
+    await inside(`kill -9 $(${launchers})`);
+    // More than the time after which the end of the input would have been seen.
+    expect(await inside("sleep 1; cat /root/orphan")).toBe("begun\n");
+    through.cut();
+    await run;
+    await expect.poll(() => inside("pgrep -cfx 'cat'")).toBe("0\n");
+    expect(await inside("cat /root/orphan")).toBe("begun\n");
+  });
+
   test("a cancelled run is ended on the server", async () => {
     const cancel = new AbortController();
     const run = failureOfRun(servers.run(context({ signal: cancel.signal }), of("sleep 903"), {}));

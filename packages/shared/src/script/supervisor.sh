@@ -8,12 +8,29 @@ chom_supervise() {
   chom_timeout=$2
   chom_watched=${3:-}
   chom_watched_started=${4:-}
+  chom_holder=
+  if [ -p "$chom_run/upload" ]; then
+    { chom_hold_upload & } 9>"$chom_run/upload"
+    chom_holder=$!
+  fi
   chom_boot
   chom_stat $$
   printf '%s\n' "$chom_boot_id $$ $chom_started" >"$chom_run/session.new"
   mv -- "$chom_run/session.new" "$chom_run/session"
   chom_watch &
   chom_watchdog=$!
+}
+
+# Keeps the script's input open until all bytes came and the caller said that they were all, as long as the first
+# process lives: a cut connection, or a launcher that died, must not look like the end of the bytes. It ignores TERM,
+# because whatever ends the run must end the script before its input.
+chom_hold_upload() {
+  trap '' TERM
+  exec </dev/null >/dev/null 2>&1 3>&-
+  until [ -f "$chom_run/relayed" ] && [ -f "$chom_run/upload-complete" ]; do
+    kill -0 $$ || return 0
+    sleep 0.05 || sleep 1
+  done
 }
 
 # Runs in a process of its own until the time is over; ends everything in the session but itself and the first process.
@@ -41,7 +58,7 @@ chom_watch() {
   fi
   trap '' TERM
   : >"$chom_run/$chom_why"
-  chom_end $$ $$ "$chom_self"
+  chom_end $$ $$ "$chom_self" "$chom_holder"
 }
 
 # chom_finish STATUS: stores the result; the last thing that a run does.
