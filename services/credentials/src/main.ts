@@ -1,6 +1,7 @@
 /** The credentials service: servers, the keys that open them, and the signer that alone uses those keys. */
 import { serve } from "@chom/shared/service/serve";
 import { flag, int } from "@chom/shared/service/settings";
+import { auditedPorts, auditedStore, keyDecisions } from "./audited-keys.ts";
 import { keyStore } from "./key-store.ts";
 import { localSigner } from "./login.ts";
 import { serverList } from "./projections.ts";
@@ -21,10 +22,11 @@ await serve({
     maxAgeDays: int("CHOM_KEY_MAX_AGE_DAYS", { min: 1, max: 3_650, fallback: defaultMaxAgeDays }),
   },
   cast: (app, { allowPrivate, maxAgeDays }) => {
-    const store = keyStore(app);
-    const signer = localSigner({ app, store, allowPrivate });
-    const rotate = rotateKey({ app, store });
-    const retire = retireKey({ app, store });
+    const decided = keyDecisions(app);
+    const store = auditedStore(keyStore(app), decided);
+    const signer = auditedPorts(localSigner({ app, store, allowPrivate }), decided);
+    const rotate = rotateKey({ app, store, decided });
+    const retire = retireKey({ app, store, decided });
     const states: RotateDueParts["states"] = (query) =>
       rotationStates(app.db, { ...query, maxAgeDays });
     const due = rotateDue({ app, rotate, states });

@@ -38,7 +38,7 @@ const isExposed = (old: Key, promotedAt: Date): boolean =>
   old.retireAt !== undefined && old.retireAt.getTime() <= promotedAt.getTime();
 
 /** Waits (no attempt spent) while the server's log shows the old key in use, then removes it for good. */
-export const retireKey = ({ app, store }: KeyJobParts) =>
+export const retireKey = ({ app, store, decided }: KeyJobParts) =>
   job(server, {
     name: "key.retire",
     input: RetireKeyInput,
@@ -81,6 +81,8 @@ export const retireKey = ({ app, store }: KeyJobParts) =>
         keepBlob: blobOf(stays.publicKey),
       });
       await mustBeRefused(run, serverId, user, old);
+      const retired = { tenant: run.tenant, serverId, keyId, jobId: run.id };
+      await decided?.("key.retire", retired, "refused by its server");
       await run.step("forget the key", () => store.forget({ tenant: run.tenant, serverId, keyId }));
       return { fingerprint };
     },

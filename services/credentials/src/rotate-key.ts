@@ -4,6 +4,7 @@ import { hashId } from "@chom/shared/aggregate/id";
 import { failureOf, notFound, rejected } from "@chom/shared/failure/failure";
 import { job } from "@chom/shared/job/job";
 import type { App } from "@chom/shared/service/app";
+import type { KeyDecision } from "./audited-keys.ts";
 import type { KeyStore } from "./key-store.ts";
 import { addKey, proveLogin, removeKey } from "./scripts.ts";
 import { currentKey, type NewKey, type Server, server, unfinishedKey } from "./server.ts";
@@ -12,6 +13,8 @@ import { blobOf } from "./ssh-key.ts";
 export type KeyJobParts = {
   readonly app: Pick<App, "load">;
   readonly store: KeyStore;
+  /** Writes a decision about a key down before it takes effect. */
+  readonly decided?: KeyDecision;
 };
 
 /** Throws unless the server is one whose key may be rotated by this job. */
@@ -38,7 +41,7 @@ function mustBe(key: NewKey, proof: { proof: string; blob: string; fingerprint: 
 }
 
 /** Until the promotion, which is one event, the old key stays as it is and everything done is undone on failure. */
-export const rotateKey = ({ app, store }: KeyJobParts) =>
+export const rotateKey = ({ app, store, decided }: KeyJobParts) =>
   job(server, {
     name: "key.rotate",
     input: RotateKeyInput,
@@ -83,6 +86,7 @@ export const rotateKey = ({ app, store }: KeyJobParts) =>
       run.progress(60, "the new key is installed");
       // A new connection that offers this key only; becoming root is part of every script.
       mustBe(key, await run.ask(proveLogin, serverId, { user }, { keyId: key.keyId }));
+      await decided?.("key.promote", { ...address, jobId: run.id }, "proven by a fresh login");
       return { ...key, previousKeyId: current.keyId };
     },
   });

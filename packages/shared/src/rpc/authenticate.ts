@@ -3,6 +3,7 @@ import { createLocalJWKSet, type JSONWebKeySet, type JWTPayload, jwtVerify } fro
 import { isId } from "../aggregate/id.ts";
 import { type Failure, permanent, security } from "../failure/failure.ts";
 import { childTraceparent } from "../telemetry/trace.ts";
+import { deniedTo } from "./denied.ts";
 import type { Identity, ServerCall } from "./unary.ts";
 
 export const audience = "chom";
@@ -127,14 +128,15 @@ export const authenticator =
       return { tenant: "", actor: "", permissions: [], service: undefined, traceparent };
     }
     const identity = await identify(call, options.verify);
-    if (wanted === undefined) throw security("not-permitted", "the method declares no permission");
+    const refusal = (message: string) => deniedTo(security("not-permitted", message), identity);
+    if (wanted === undefined) throw refusal("the method declares no permission");
     if (wanted === "service") {
       if (identity.service !== undefined) return { ...identity, traceparent };
-      throw security("not-permitted", "only a service of CHOM may call this");
+      throw refusal("only a service of CHOM may call this");
     }
-    if (identity.tenant === "") throw security("not-permitted", "the call names no tenant");
+    if (identity.tenant === "") throw refusal("the call names no tenant");
     if (!grants(identity.permissions, wanted)) {
-      throw security("not-permitted", `needs the permission ${wanted}`);
+      throw refusal(`needs the permission ${wanted}`);
     }
     return { ...identity, traceparent };
   };

@@ -6,6 +6,7 @@ import { loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { JSONWebKeySet } from "jose";
+import type { CallAudit } from "../audit/call-audit.ts";
 import { permanent } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { authenticator, tokenVerifier } from "./authenticate.ts";
@@ -26,6 +27,8 @@ export type RpcServerOptions = {
   /** Lets tools ask what methods there are; never in production. */
   readonly reflection: boolean;
   readonly logger: Logger;
+  /** Writes down who did what; left out only in tests. */
+  readonly audit?: CallAudit | undefined;
 };
 
 export type RpcServer = {
@@ -77,7 +80,7 @@ const nameOf = (definition: ServiceDefinition): string =>
 
 /** Listens and answers. Health says NOT_SERVING until `setServing(true)`. */
 export async function startRpcServer(options: RpcServerOptions): Promise<RpcServer> {
-  const { services, permissions, logger } = options;
+  const { services, permissions, logger, audit } = options;
   const server = new Server(limits);
   const authenticate = authenticator({
     verify: tokenVerifier(options.tokenKeys),
@@ -86,7 +89,7 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
   });
   for (const { definition, implementation } of services) {
     checkPermissions(definition, permissions);
-    server.addService(definition, bindHandlers(implementation, { authenticate, logger }));
+    server.addService(definition, bindHandlers(implementation, { authenticate, logger, audit }));
   }
   const names = ["", ...services.map(({ definition }) => nameOf(definition))];
   const health = new HealthImplementation();

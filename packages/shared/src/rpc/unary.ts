@@ -9,8 +9,10 @@ import type {
   ServiceDefinition,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
+import type { CallAudit } from "../audit/call-audit.ts";
 import { classify, type Failure, permanent, transient } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { whoWasDenied } from "./denied.ts";
 import { statusOf } from "./status.ts";
 
 /** Who calls, from the credential alone. */
@@ -40,6 +42,8 @@ export type Handling = {
   /** Throws "unauthenticated" or "not-permitted". */
   readonly authenticate: (call: ServerCall, path: string) => Promise<Identity>;
   readonly logger: Logger;
+  /** Left out only in tests: then nobody writes down who did what. */
+  readonly audit?: CallAudit | undefined;
 };
 
 export type ServerCall = {
@@ -81,8 +85,8 @@ export function unary<Request, Response>(
     (call: ServerUnaryCall<Request, Response>, answer: (...args: unknown[]) => void) => {
       const limit = limitOf(call, longestUnaryMs);
       inTime(limit, async () => {
-        const identity = await handling.authenticate(call, call.getPath());
-        return handler(call.request, { ...identity, ...limit });
+        const { identity, ended } = await admit(handling, call, call.request);
+        return handler(call.request, { ...identity, ...limit }).then(told(ended), untold(ended));
       })
         .then((response) => answer(null, response))
         .catch((error: unknown) => answer(statusOf(reported(error, call, handling.logger))))
@@ -103,12 +107,15 @@ export function serverStream<Request, Response>(
   const bind: Bind = (handling) => (call: ServerWritableStream<Request, Response>) => {
     const limit = limitOf(call, longestStreamMs);
     const send = async () => {
-      const identity = await inTime(limit, () => handling.authenticate(call, call.getPath()));
-      for await (const response of handler(call.request, { ...identity, ...limit })) {
-        if (limit.signal.aborted) break;
-        if (!call.write(response)) await drained(call, limit.signal);
-      }
-      limit.signal.throwIfAborted();
+      const { identity, ended } = await inTime(limit, () => admit(handling, call, call.request));
+      const answers = async () => {
+        for await (const response of handler(call.request, { ...identity, ...limit })) {
+          if (limit.signal.aborted) break;
+          if (!call.write(response)) await drained(call, limit.signal);
+        }
+        limit.signal.throwIfAborted();
+      };
+      await answers().then(told(ended), untold(ended));
     };
     send()
       .then(() => call.end())
@@ -142,6 +149,39 @@ export function plainHandler<Request, Response>(
   const known = made.get(handler);
   if (!known) throw new TypeError("not made by unary()");
   return known.plain;
+}
+
+type Ended = (failure?: Failure) => void;
+
+const told =
+  (ended: Ended) =>
+  <T>(answer: T): T => {
+    ended();
+    return answer;
+  };
+const untold =
+  (ended: Ended) =>
+  (error: unknown): never => {
+    ended(classify(error));
+    throw error;
+  };
+
+/** Lets a caller in, or not; either way the audit knows, and what may change something waits for it. */
+async function admit(
+  { authenticate, audit }: Handling,
+  call: ServerCall,
+  request: unknown,
+): Promise<{ identity: Identity; ended: Ended }> {
+  const path = call.getPath();
+  let identity: Identity;
+  try {
+    identity = await authenticate(call, path);
+  } catch (error) {
+    const failure = classify(error);
+    audit?.refused(path, request, whoWasDenied(failure), failure);
+    throw error;
+  }
+  return { identity, ended: (await audit?.begin(path, request, identity)) ?? (() => {}) };
 }
 
 type Limit = { readonly signal: AbortSignal; readonly deadline: Date; readonly end: () => void };

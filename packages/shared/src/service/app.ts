@@ -1,5 +1,6 @@
 /** What a service's jobs, RPCs and reactors are built from; made once by `serve`. */
 import type { AnyAggregate, InputOf, StateOf } from "../aggregate/aggregate.ts";
+import type { AuditLog } from "../audit/audit-log.ts";
 import type { EventLog } from "../event-log/event-log.ts";
 import type { Nats } from "../event-log/nats.ts";
 import type { AnyJob, DispatchOptions } from "../job/job.ts";
@@ -38,6 +39,8 @@ export type App = {
   readonly sealer: Sealer;
   readonly servers: Servers;
   readonly logger: Logger;
+  /** For decisions that are no calls; calls are written down by the server. */
+  readonly audit: AuditLog;
   now(): Date;
   newId(): string;
   /** An aggregate's state and the sequence of its last event; works on other services' aggregates too (read-only folds). */

@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { SignerServiceService } from "@chom/proto/chom/credentials/v1/credentials";
 import { timeId } from "../aggregate/id.ts";
+import { auditLog } from "../audit/audit-log.ts";
 import { handleCommand, loadAggregate } from "../event-log/aggregates.ts";
 import { jetstreamLog } from "../event-log/jetstream-log.ts";
 import type { Nats } from "../event-log/nats.ts";
@@ -75,6 +76,7 @@ export function buildApp(parts: AppParts): {
     logger,
   });
   const now = () => new Date();
+  const audit = auditLog(nats, logger);
   const histories = { log, sealer, source: name, now };
   const app: App = {
     name,
@@ -84,6 +86,7 @@ export function buildApp(parts: AppParts): {
     sealer,
     servers,
     logger,
+    audit,
     now,
     newId: () => timeId(now(), randomBytes(10)),
     load: (aggregate, tenant, id) => loadAggregate(histories, aggregate, tenant, id),
@@ -95,6 +98,7 @@ export function buildApp(parts: AppParts): {
   const close = async () => {
     await servers.close();
     remote.close();
+    await audit.close();
   };
   const attach = (attached: Attached) => {
     late = attached;

@@ -2,6 +2,8 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { permissions } from "@chom/proto/permissions";
+import { sensitiveFields } from "@chom/proto/personal";
+import { callAudit } from "../audit/call-audit.ts";
 import { classify, operator } from "../failure/failure.ts";
 import { connectNats, type Nats } from "../event-log/nats.ts";
 import type { WorkReport } from "../job/work-report.ts";
@@ -144,7 +146,7 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
 
   const runners = startRunners({ ...appParts, app, cast, attach, report });
   open.add("runners", () => runners.stop(settings.drainMs), settings.drainMs + abortMs + closeMs);
-  const server = await startServer(parts, cast);
+  const server = await startServer(parts, cast, app);
   if (server) open.add("rpc", () => server.close(2_000));
   const setServing = server?.setServing ?? (() => {});
   const health = watch({ nats, postgres, setServing, runners, logger });
@@ -175,6 +177,7 @@ const openBroker = (user: User, { natsUrl, natsSeed, natsCaFile }: CommonSetting
 async function startServer<R extends Readers>(
   { settings, loaded, logger }: Composition<R>,
   cast: Cast,
+  app: App,
 ): Promise<RpcServer | undefined> {
   const { listen, role, environment } = settings;
   if (!listen) return undefined;
@@ -185,6 +188,10 @@ async function startServer<R extends Readers>(
     tokenKeys: loaded.tokenKeys,
     permissions,
     services: answers ? (cast.rpc ?? []) : [],
+    audit: callAudit({
+      ...{ log: app.audit, service: app.name, permissions, sensitive: sensitiveFields },
+      ...{ now: app.now, newId: app.newId },
+    }),
     reflection: answers && environment !== "production",
     logger,
   });

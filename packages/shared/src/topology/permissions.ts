@@ -26,6 +26,9 @@ const reading = (stream: string): string[] => [
   api(`STREAM.MSG.GET.${stream}`),
 ];
 
+/** Adding to anybody's audit, behind its last entry: the one thing of it that a writer may read. */
+const auditing: readonly string[] = ["audit.*", api("DIRECT.GET.AUDIT.audit.*")];
+
 const inspecting = ({ streams }: Topology): string[] => [
   api("INFO"),
   ...streams.map(({ name }) => api(`STREAM.INFO.${name}`)),
@@ -53,7 +56,7 @@ const family = (name: Family, table: Topology): Permissions => ({
     "$KV.limits.>",
     `$KV.snapshots.${name}.>`,
     `quar.${name}.*`,
-    "audit.*",
+    ...auditing,
   ],
   subscribe: [
     `${inboxPrefix(name)}.>`,
@@ -80,7 +83,7 @@ const scheduler = (table: Topology): Permissions => ({
     "$KV.leases.>",
     "$KV.snapshots.scheduler.>",
     "quar.scheduler.*",
-    "audit.*",
+    ...auditing,
   ],
   subscribe: [`${inboxPrefix("scheduler")}.>`, "live.evt.>", "live.jrn.>", "live.lease.>"],
 });
@@ -105,7 +108,7 @@ const operator = (table: Topology): Permissions => ({
     api("STREAM.PURGE.JOBS"),
     ...table.streams.flatMap(({ name }) => reading(name)),
     "job.*.*.*.*",
-    "audit.*",
+    ...auditing,
   ],
   subscribe: [`${inboxPrefix("operator")}.>`, "live.evt.>", "live.jrn.>"],
 });
