@@ -2,6 +2,7 @@
 import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { AuditServiceService } from "@chom/proto/chom/audit/v1/audit";
 import { BackupServiceService } from "@chom/proto/chom/backup/v1/backup";
 import { DatabaseBackupsServiceService } from "@chom/proto/chom/backup/v1/databases";
 import { RetentionServiceService } from "@chom/proto/chom/backup/v1/retention";
@@ -99,6 +100,7 @@ export function connectAll(context: Context) {
     rotations: lazily(() => connectRpc(RotationsServiceService, at("credentials"))),
     ssl: lazily(() => connectRpc(SslServiceService, at("ssl"))),
     dispatch: lazily(() => connectRpc(DispatchServiceService, at("scheduler"))),
+    audit: lazily(() => connectRpc(AuditServiceService, at("scheduler"))),
     alerts: lazily(() => connectRpc(AlertsServiceService, at("scheduler"))),
     flows: lazily(() => connectRpc(FlowsServiceService, at("scheduler"))),
     schedules: lazily(() => connectRpc(SchedulesServiceService, at("scheduler"))),

@@ -2,6 +2,8 @@
 
 /** Which permission each RPC needs; a server refuses to start with a method that is not here. */
 export const permissions: Readonly<Record<string, string>> = {
+  "/chom.audit.v1.AuditService/ListEntries": "audit.read",
+  "/chom.audit.v1.AuditService/Verify": "audit.read",
   "/chom.backup.v1.BackupService/CreateBackup": "backup.create",
   "/chom.backup.v1.BackupService/RestoreBackup": "backup.restore",
   "/chom.backup.v1.BackupService/VerifyBackup": "backup.create",

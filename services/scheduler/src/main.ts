@@ -1,6 +1,8 @@
 import { serve } from "@chom/shared/service/serve";
 import { alertsRpc } from "./alerts/alerts-rpc.ts";
 import { checkAlerts } from "./alerts/check-alerts.ts";
+import { anchorTick } from "./audit/anchors.ts";
+import { auditRpc } from "./audit/audit-rpc.ts";
 import { alertReaders, watchAlerts } from "./alerts/watch-alerts.ts";
 import { dispatchRpc } from "./dispatch-rpc.ts";
 import { eventsRpc } from "./events-rpc.ts";
@@ -29,10 +31,17 @@ await serve({
         dispatchRpc(app),
         eventsRpc(app),
         alertsRpc(app),
+        auditRpc(app),
         ...schedules.rpc,
         ...flows.rpc,
       ],
-      ticks: [...history.ticks, ...alerts.ticks, ...schedules.ticks, ...flows.ticks],
+      ticks: [
+        anchorTick(app),
+        ...history.ticks,
+        ...alerts.ticks,
+        ...schedules.ticks,
+        ...flows.ticks,
+      ],
       close: history.close,
     };
   },

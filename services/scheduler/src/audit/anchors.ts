@@ -1,0 +1,92 @@
+/** Writes down, outside of the broker, how far each chain of the audit was whole; a chain never falls behind that. */
+import { type Head, headOf } from "@chom/shared/audit/chain";
+import { readAudit, verifyAudit } from "@chom/shared/audit/read-audit";
+import { api, valueOf } from "@chom/shared/event-log/nats";
+import { classify } from "@chom/shared/failure/failure";
+import type { App, Tick } from "@chom/shared/service/app";
+import { auditSubject } from "@chom/shared/topology/subjects";
+import { eq } from "drizzle-orm";
+import { auditAnchors } from "./audit-tables.ts";
+
+type Parts = Pick<App, "db" | "nats" | "sealer" | "logger" | "now">;
+
+/** A head, and the broker's position of the message that ends with it. */
+export type Anchor = Head & { readonly position: number };
+
+const platform = "platform";
+const context = (chain: string) => ["audit-anchor", chain];
+
+/** The last anchor of a chain. Failure `permanent` "seal-broken" when somebody else wrote it. */
+export async function anchorOf({ db, sealer }: Parts, chain: string): Promise<Anchor | undefined> {
+  const [row] = await db.select().from(auditAnchors).where(eq(auditAnchors.chain, chain));
+  if (!row) return undefined;
+  const sealed = { keyId: row.sealedWith, ciphertext: row.sealed };
+  return JSON.parse(sealer.open(platform, context(chain), sealed).toString()) as Anchor;
+}
+
+async function keep({ db, sealer, now }: Parts, chain: string, anchor: Anchor): Promise<void> {
+  const plain = Buffer.from(JSON.stringify(anchor));
+  const { keyId, ciphertext } = sealer.seal(platform, context(chain), plain);
+  const row = { sealedWith: keyId, sealed: ciphertext, number: anchor.number, anchoredAt: now() };
+  await db
+    .insert(auditAnchors)
+    .values({ chain, ...row })
+    .onConflictDoUpdate({ target: auditAnchors.chain, set: row });
+}
+
+/** Every tenant that the audit has entries of. */
+async function chainsOf({ nats }: Parts): Promise<string[]> {
+  const info = valueOf(
+    await api<{ state: { subjects?: Record<string, number> } }>(nats, "STREAM.INFO.AUDIT", {
+      subjects_filter: "audit.*",
+    }),
+    "listing the chains of the audit",
+  );
+  const prefix = auditSubject("x").slice(0, -1);
+  return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(prefix.length));
+}
+
+/**
+ * Checks what came behind each anchor and moves it there. A chain that is broken, or has lost its anchored end, keeps
+ * its anchor and is logged as an error, each time.
+ */
+export async function anchorAudit(parts: Parts, signal?: AbortSignal): Promise<void> {
+  const stored = await parts.db.select({ chain: auditAnchors.chain }).from(auditAnchors);
+  const chains = new Set([...stored.map(({ chain }) => chain), ...(await chainsOf(parts))]);
+  for (const chain of chains) {
+    if (signal?.aborted) return;
+    try {
+      await anchorChain(parts, chain);
+    } catch (error) {
+      parts.logger.error({ chain, err: classify(error) }, "the audit cannot be anchored");
+    }
+  }
+}
+
+async function anchorChain(parts: Parts, chain: string): Promise<void> {
+  const anchor = await anchorOf(parts, chain);
+  const from = anchor && (await isInPlace(parts, chain, anchor)) ? anchor : undefined;
+  for await (const step of verifyAudit(parts.nats, chain, { ...(from ? { from } : {}), anchor })) {
+    if (step.broken) {
+      parts.logger.error({ chain, ...step.broken }, "the chain of the audit is broken");
+      return;
+    }
+    if (!step.done || step.head.number <= (anchor?.number ?? 0)) continue;
+    await keep(parts, chain, { ...step.head, position: step.position });
+  }
+}
+
+/** The anchored message is read again: where it is not what it was, the whole chain has to be gone through. */
+async function isInPlace({ nats }: Parts, chain: string, anchor: Anchor): Promise<boolean> {
+  for await (const { body, sequence } of readAudit(nats, chain, anchor.position - 1)) {
+    return sequence === anchor.position && headOf(body)?.hash === anchor.hash;
+  }
+  return false;
+}
+
+/** Every minute: what was written since the last time could be cut off unnoticed. */
+export const anchorTick = (app: App): Tick => ({
+  name: "audit-anchors",
+  everyMs: 60_000,
+  run: (signal) => anchorAudit(app, signal),
+});
