@@ -1,6 +1,7 @@
 /** Reads a registration: every field is checked before anything is stored. Pure. */
 import { isIP } from "node:net";
 import type { RegisterServerRequest } from "@chom/proto/chom/credentials/v1/credentials";
+import { serverNameProblem, unixUserProblem } from "@chom/shared/input/names";
 import { fieldsOf } from "@chom/shared/rpc/fields";
 import { isClosed } from "./address-policy.ts";
 
@@ -32,11 +33,7 @@ export function hostKeyProblem(line: string): string | undefined {
 export function readRegistration(request: RegisterServerRequest, allowPrivate: boolean) {
   const fields = fieldsOf(request);
   const requestId = fields.id("requestId");
-  const name = fields.matching(
-    "name",
-    /^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$/,
-    "1 to 63 letters, digits and inner dashes",
-  );
+  const name = fields.fitting("name", serverNameProblem);
   const address = fields.address("address");
   if (!allowPrivate) {
     if (isIP(address) !== 0 && isClosed(address))
@@ -45,9 +42,7 @@ export function readRegistration(request: RegisterServerRequest, allowPrivate: b
   }
   const port = fields.int("port", { min: 1, max: 65_535, default: 22 });
   const user = request.user === "" ? "chom" : request.user;
-  if (!/^[a-z_][a-z0-9_-]{0,31}$/.test(user)) {
-    fields.refuse("user", "must be 1 to 32 characters of a-z, 0-9, dash and underscore");
-  }
+  fields.optionalFitting("user", unixUserProblem);
   const given = fields.texts("hostKeys", { max: 2_100, items: { min: 1, max: 8 } });
   const hostKeys = given.map((line) => line.trim().split(/\s+/).slice(0, 2).join(" "));
   for (const [index, line] of hostKeys.entries()) {

@@ -2,11 +2,10 @@
 import type { ProvisionSiteInput } from "@chom/proto/chom/provisioning/v1/events";
 import { type ProvisionSiteRequest, SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { hashId } from "@chom/shared/aggregate/id";
+import { emailProblem } from "@chom/shared/input/email";
+import { phpVersionProblem } from "@chom/shared/input/names";
 import { fieldsOf } from "@chom/shared/rpc/fields";
 import { bringsDatabase, needsPhp } from "./site-kind.ts";
-
-const phpVersionShape = /^[5-9]\.[0-9]{1,2}$/;
-const emailShape = /^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.)+[A-Za-z]{2,63}$/;
 
 /** What was asked for; Failure `invalid` with every field that is not right. The site's id comes from the request's. */
 export function readSiteRequest(
@@ -21,13 +20,13 @@ export function readSiteRequest(
   const reason = fields.optionalText("reason", { max: 200 });
   const { phpVersion, database, sslEnabled, adminEmail } = request;
   if (phpVersion !== "") {
-    fields.matching("phpVersion", phpVersionShape, "like 8.2");
+    fields.fitting("phpVersion", phpVersionProblem);
     if (kind === SiteKind.STATIC) fields.refuse("phpVersion", "must be empty for a static site");
   }
   if (database && !needsPhp(kind)) {
     fields.refuse("database", "must be false for a static site: nothing there could use it");
   }
-  if (kind === SiteKind.WORDPRESS) fields.matching("adminEmail", emailShape, "an e-mail address");
+  if (kind === SiteKind.WORDPRESS) fields.fitting("adminEmail", emailProblem);
   else if (adminEmail !== "") fields.refuse("adminEmail", "must be empty: only WordPress uses it");
   fields.done();
   const siteId = hashId("site", tenant, requestId);

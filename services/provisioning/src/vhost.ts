@@ -1,7 +1,8 @@
 /** The nginx server of a site, as text. Values come from closed grammars; anything else is refused here again. */
 import { SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { permanent } from "@chom/shared/failure/failure";
-import { domainProblem } from "@chom/shared/rpc/host-name";
+import { domainProblem } from "@chom/shared/input/host";
+import { siteUserProblem } from "@chom/shared/input/names";
 import { needsPhp, webRootOf } from "./site-kind.ts";
 
 export type VhostSettings = {
@@ -39,7 +40,7 @@ const wordpress = `
 export function renderVhost({ domain, systemUser, rootPath, kind, ipv6 }: VhostSettings): string {
   const problem = domainProblem(domain);
   if (problem) throw permanent("invalid-config", `the domain ${problem}`);
-  if (!/^s-[a-z0-9]{12}$/.test(systemUser) || rootPath !== `/srv/sites/${systemUser}`) {
+  if (siteUserProblem(systemUser) || rootPath !== `/srv/sites/${systemUser}`) {
     throw permanent("invalid-config", `not a site's folder: ${rootPath}`);
   }
   const front = needsPhp(kind) ? "try_files $uri $uri/ /index.php?$query_string;" : "";

@@ -5,6 +5,8 @@ import {
   type ListJobsRequest,
   type ListJobsResponse,
 } from "@chom/proto/chom/jobs/v1/jobs";
+import { shaped } from "@chom/shared/input/grammar";
+import { failureCodeProblem, jobNameProblem } from "@chom/shared/input/names";
 import { fieldsOf } from "@chom/shared/rpc/fields";
 import { decodeToken, encodeToken, pageOf } from "@chom/shared/rpc/page-token";
 import type { Caller } from "@chom/shared/rpc/unary";
@@ -26,16 +28,13 @@ export function messageOf(row: JobRow): Job {
   });
 }
 
-export const namePattern = /^[a-z][a-z0-9-]{0,31}\.[a-z][a-z0-9-]{0,31}$/;
-const codePattern = /^[a-z][a-z0-9-]{0,63}$/;
+const queueProblem = shaped(new RegExp(`^(?:${queues.join("|")})$`), 16, "high, default or low");
 
 function filterOf(request: ListJobsRequest) {
   const fields = fieldsOf(request);
-  const shaped = (name: "name" | "failureCode" | "queue", pattern: RegExp, shape: string) =>
-    request[name] === "" ? "" : fields.matching(name, pattern, shape);
   const filter = {
     family: fields.optionalId("family"),
-    name: shaped("name", namePattern, "a job's name"),
+    name: fields.optionalFitting("name", jobNameProblem),
     states: fields.enums("states", JobState),
     siteId: fields.optionalId("siteId"),
     serverId: fields.optionalId("serverId"),
@@ -44,13 +43,13 @@ function filterOf(request: ListJobsRequest) {
     queuedBefore: fields.time("queuedBefore"),
     endedAfter: fields.time("endedAfter"),
     endedBefore: fields.time("endedBefore"),
-    failureCode: shaped("failureCode", codePattern, "a failure code"),
+    failureCode: fields.optionalFitting("failureCode", failureCodeProblem),
     chainId: fields.optionalId("chainId"),
     batchId: fields.optionalId("batchId"),
     scheduleId: fields.optionalId("scheduleId"),
     idPrefix: fields.optionalId("idPrefix"),
     includeForgotten: request.includeForgotten,
-    queue: shaped("queue", new RegExp(`^(?:${queues.join("|")})$`), "high, default or low"),
+    queue: fields.optionalFitting("queue", queueProblem),
   };
   const pageSize = fields.pageSize();
   const position = fields.position();

@@ -4,6 +4,7 @@ import { api, valueOf } from "@chom/shared/event-log/nats";
 import type { JournalEntry } from "@chom/shared/job/journal";
 import { readJournal } from "@chom/shared/job/journal";
 import { journalEvents } from "@chom/shared/job/journal-events";
+import { jobNameProblem } from "@chom/shared/input/names";
 import { fieldsOf } from "@chom/shared/rpc/fields";
 import type { Caller } from "@chom/shared/rpc/unary";
 import type { App } from "@chom/shared/service/app";
@@ -11,7 +12,6 @@ import { journalSubject, parseHistorySubject } from "@chom/shared/topology/subje
 import { and, eq, inArray } from "drizzle-orm";
 import { follow } from "./follow.ts";
 import { journalEntryOf } from "./history/read-history.ts";
-import { namePattern } from "./job-search.ts";
 import { shownJson } from "./job-view.ts";
 import { jobs } from "./tables.ts";
 
@@ -34,7 +34,7 @@ function wishOf(request: WatchJobsRequest, { tenant }: Caller) {
   const fields = fieldsOf(request);
   const after = fields.position("afterSequence");
   const family = fields.optionalId("family");
-  const name = request.name === "" ? "" : fields.matching("name", namePattern, "a job's name");
+  const name = fields.optionalFitting("name", jobNameProblem);
   const siteId = fields.optionalId("siteId");
   const types = fields.texts("types", { max: 64, items: { max: typesMax } });
   if (types.some((type) => !names.includes(type))) {

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Failure } from "../failure/failure.ts";
 import { fieldsOf } from "./fields.ts";
-import { addressProblem, domainProblem } from "./host-name.ts";
+import { addressProblem, domainProblem } from "../input/host.ts";
 
 const Kind = { UNSPECIFIED: "KIND_UNSPECIFIED", PHP: "KIND_PHP", STATIC: "KIND_STATIC" } as const;
 
@@ -63,7 +63,7 @@ test("enums refuse UNSPECIFIED, unless they are optional", () => {
   expect(refused(request, (from) => from.enums("kinds", Kind))).toEqual(["kinds[1]"]);
 });
 
-test("numbers that a number cannot hold, and moments that are none, are refused", () => {
+test("case 60: numbers that a number cannot hold, and moments that are none, are refused", () => {
   const request = { minPosition: 2n ** 60n, count: 1.5, at: new Date(Number.NaN) };
   const fields = refused(request, (from) => {
     from.position();
@@ -74,7 +74,7 @@ test("numbers that a number cannot hold, and moments that are none, are refused"
 });
 
 test.each(["\u0000", "\n", "\u001b[2J", "\u2028", "\u202e", "\ufeff", "\u0085"])(
-  "text with %j is refused",
+  "case 02, 09: text with %j is refused",
   (text) => {
     expect(refused({ text }, (from) => from.text("text", { max: 100 }))).toEqual(["text"]);
   },
@@ -115,11 +115,11 @@ test.each([
   "example.org\n",
   `${"a".repeat(64)}.org`,
   `${"a.".repeat(126)}toolong`,
-])("%j is no domain", (domain) => {
+])("case 02, 72: %j is no domain", (domain) => {
   expect(domainProblem(domain)).toBeDefined();
 });
 
-test("an accepted domain is nothing but labels, and any text is answered in time", () => {
+test("case 59, 72: an accepted domain is nothing but labels, and any text is answered in time", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 300 }), (text) => {
       if (domainProblem(text) === undefined) expect(text).toMatch(/^[a-z0-9.-]{3,253}$/);

@@ -1,20 +1,12 @@
 /** Reads the fields of a request and collects every violation, so that a caller learns all of them at once. */
-import { isId } from "../aggregate/id.ts";
 import { type FieldViolation, invalid } from "../failure/failure.ts";
-import { addressProblem, domainProblem } from "./host-name.ts";
+import type { Grammar } from "../input/grammar.ts";
+import { addressProblem, domainProblem } from "../input/host.ts";
+import { idProblem } from "../input/names.ts";
+import { textProblem } from "../input/text.ts";
 
 const protoName = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-
-/** Control characters, line separators and bidirectional overrides: nothing that repaints a terminal or breaks a line. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused.
-const unprintable = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ufeff]/;
-
-function textProblem(text: string, { min = 0, max }: { min?: number; max: number }) {
-  if (text.length < min) return min === 1 ? "is required" : `must have at least ${min} characters`;
-  if (text.length > max) return `must have at most ${max} characters`;
-  return unprintable.test(text) ? "must not contain control characters" : undefined;
-}
 
 type EnumOf = Readonly<Record<string, string>>;
 /** A value of a generated enum that says something. */
@@ -23,12 +15,6 @@ type IntRange = { min: number; max: number; default?: number };
 
 /** Largest position or sequence that a number holds exactly. */
 const largest = Number.MAX_SAFE_INTEGER;
-
-function idProblem(value: string): string | undefined {
-  if (value === "") return "is required";
-  const shape = "must be 1 to 64 characters of a-z, 0-9 and dash that begin with no dash";
-  return isId(value) ? undefined : shape;
-}
 
 function enumProblem(value: string, of: EnumOf): string | undefined {
   const known = Object.entries(of).flatMap(([key, name]) => (key === "UNSPECIFIED" ? [] : [name]));
@@ -90,12 +76,12 @@ function textReaders<Name extends string>(from: Collector<Name>) {
     /** As `text`, or "" when absent. */
     optionalText: (name: Name, limits: { max: number }): string =>
       checked(name, (value) => textProblem(value, limits)),
-    /** A required text of this shape; `shape` completes "must be …". The pattern must be linear and anchored. */
-    matching: (name: Name, pattern: RegExp, shape: string): string =>
-      checked(name, (value) => {
-        if (value === "") return "is required";
-        return pattern.test(value) ? undefined : `must be ${shape}`;
-      }),
+    /** A required text of this grammar. */
+    fitting: (name: Name, grammar: Grammar): string =>
+      checked(name, (value) => (value === "" ? "is required" : grammar(value))),
+    /** As `fitting`, or "" when absent. */
+    optionalFitting: (name: Name, grammar: Grammar): string =>
+      checked(name, (value) => (value === "" ? undefined : grammar(value))),
     /** Texts of a repeated field, each as `text`; `items` bounds how many. */
     texts(name: Name, { max, items }: { max: number; items: { min?: number; max: number } }) {
       const values = from.list(name);

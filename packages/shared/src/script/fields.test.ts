@@ -53,7 +53,7 @@ test("a value of another kind, a missing one and a repeated one are refused", ()
   }
 });
 
-test("any bytes are either read or refused, and reading them is never anything else", () => {
+test("case 11: any bytes are either read or refused, and reading them is never anything else", () => {
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
       const code = codeOf(() => read(Buffer.concat([Buffer.from("v=1\n"), Buffer.from(bytes)])));

@@ -26,7 +26,7 @@ const codeOf = (fn: () => unknown): string => {
 const startOf = (opening: Buffer): string =>
   Buffer.from(opening.toString().split("\n")[0] ?? "", "base64").toString();
 
-test("any text survives as a variable, and none of it is program", () => {
+test("case 01, 03, 04: any text survives as a variable, and none of it is program", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 300 }), (value) => {
       fc.pre(!value.includes("\0"));
@@ -41,7 +41,7 @@ test("any text survives as a variable, and none of it is program", () => {
   );
 });
 
-test("names that steer a shell, and values that it cannot hold, are refused", () => {
+test("case 08: names that steer a shell, and values that it cannot hold, are refused", () => {
   for (const name of [
     "PATH",
     "IFS",

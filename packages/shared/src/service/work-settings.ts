@@ -3,6 +3,7 @@ import { queues } from "../topology/names.ts";
 import type { Queue } from "../job/job.ts";
 import type { WorkLimits } from "../job/work-limits.ts";
 import { durationMs, flag, int, list, oneOf, text, type Values } from "./settings.ts";
+import { workerNameProblem } from "../input/names.ts";
 
 const optional = { fallback: undefined };
 const dayMs = 86_400_000;
@@ -25,7 +26,6 @@ export const workReaders = {
 export type WorkSettings = Values<typeof workReaders>;
 
 const isQueue = (name: string): name is Queue => (queues as readonly string[]).includes(name);
-const nameShape = /^[\w.@:-]{1,100}$/;
 
 /** What is wrong with the settings taken together; each line names its variable. */
 export function workProblems(settings: WorkSettings): string[] {
@@ -36,9 +36,8 @@ export function workProblems(settings: WorkSettings): string[] {
   if (isListed && (workQueues.length === 0 || !workQueues.every(isQueue) || repeats)) {
     problems.push(`CHOM_WORK_QUEUES must list ${queues.join(", ")}, each once at most`);
   }
-  if (workName !== undefined && !nameShape.test(workName)) {
-    problems.push("CHOM_WORK_NAME must be 1 to 100 letters, digits and . _ @ : -");
-  }
+  const nameProblem = workName === undefined ? undefined : workerNameProblem(workName);
+  if (nameProblem) problems.push(`CHOM_WORK_NAME ${nameProblem}`);
   const ends = {
     CHOM_WORK_ONCE: settings.workOnce,
     CHOM_WORK_STOP_WHEN_EMPTY: settings.workStopWhenEmpty,

@@ -30,7 +30,7 @@ const hostile = [
   "a".repeat(65),
 ];
 
-test("a token that is no id never gets into a subject", () => {
+test("case 46: a token that is no id never gets into a subject", () => {
   for (const token of hostile) {
     const built = [
       () => eventSubject(token, "site", "1"),

@@ -10,6 +10,7 @@ import {
   type RestoreDatabaseBackupRequest,
   type RestoreDatabaseBackupResponse,
 } from "@chom/proto/chom/backup/v1/databases";
+import { databaseNameProblem } from "@chom/shared/input/names";
 import { fieldsOf } from "@chom/shared/rpc/fields";
 import { decodeToken, encodeToken, pageOf } from "@chom/shared/rpc/page-token";
 import { type Caller, type RpcService, unary } from "@chom/shared/rpc/unary";
@@ -19,7 +20,7 @@ import { type backUpDatabase, checkWish } from "./back-up-database.ts";
 import { type DatabaseDeps, findDatabaseBackup } from "./database-deps.ts";
 import { findSource } from "./database-sources.ts";
 import { databaseBackupRows as rows } from "./database-tables.ts";
-import { type restoreDatabase, targetPattern } from "./restore-database.ts";
+import type { restoreDatabase } from "./restore-database.ts";
 
 export type DatabaseParts = {
   readonly deps: DatabaseDeps;
@@ -62,8 +63,7 @@ async function restore(
   const jobId = fields.id("requestId");
   const backupId = fields.id("backupId");
   const targetSource = fields.optionalId("targetSource");
-  const shape = "1 to 63 letters, digits, dots, dashes and underscores";
-  const targetDatabase = fields.matching("targetDatabase", targetPattern, shape);
+  const targetDatabase = fields.fitting("targetDatabase", databaseNameProblem);
   const reason = fields.optionalText("reason", reasonLimits);
   const source = fields.id("source");
   fields.done();

@@ -11,11 +11,9 @@ import {
   toolsOf,
   withFolder,
 } from "./database-deps.ts";
+import { databaseNameProblem } from "@chom/shared/input/names";
 import { findSource } from "./database-sources.ts";
 import { mustBeSame, openDump } from "./store-dump.ts";
-
-/** Of a database, or of SQLite's file: no folders, no names of the system. */
-export const targetPattern = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/;
 
 export const restoreDatabase = (deps: DatabaseDeps) =>
   job(databaseBackups, {
@@ -34,7 +32,7 @@ export const restoreDatabase = (deps: DatabaseDeps) =>
     async work(input, run) {
       const { source, backupId, targetDatabase } = input;
       checkWish(deps, run.tenant, { plain: false });
-      if (!targetPattern.test(targetDatabase)) {
+      if (databaseNameProblem(targetDatabase)) {
         throw failureOf("invalid-config", "the name of the database to make is not acceptable");
       }
       const { place } = findSource(deps.sources, input.targetSource || source);

@@ -6,6 +6,7 @@ import {
   SkipPolicy,
 } from "@chom/proto/chom/scheduler/v1/flows";
 import { classify, type FieldViolation, invalid, security } from "@chom/shared/failure/failure";
+import { flowNameProblem } from "@chom/shared/input/names";
 import type { Caller } from "@chom/shared/rpc/unary";
 import { checkedRequest, methodOf } from "../job-request.ts";
 
@@ -18,10 +19,8 @@ const queues = new Set(["", "high", "default", "low"]);
 type Found = { readonly violations: FieldViolation[]; readonly permissions: Set<string> };
 
 function checkNames(name: string, queue: string, at: string, { violations }: Found): void {
-  if (!/^[\w .:-]{0,100}$/.test(name)) {
-    const description = "must have at most 100 letters, digits, blanks and . _ : -";
-    violations.push({ field: `${at}.name`, description });
-  }
+  const description = name === "" ? undefined : flowNameProblem(name);
+  if (description) violations.push({ field: `${at}.name`, description });
   if (!queues.has(queue)) {
     violations.push({ field: `${at}.queue`, description: "must be high, default or low" });
   }

@@ -4,22 +4,20 @@ import {
   RepeatPolicy,
   type ScheduleSpec,
 } from "@chom/proto/chom/scheduler/v1/schedules";
+import { cronProblem as cronFormProblem } from "@chom/shared/input/cron";
 import { Cron } from "croner";
 import { leapOver, localOf, momentsOf, offsetAt } from "./zone.ts";
 
 type When = Pick<ScheduleSpec, "cron" | "zone" | "everySeconds" | "at" | "gap" | "repeat">;
 
-const nicknames = new Set(["@hourly", "@daily", "@weekly", "@monthly", "@yearly"]);
 const patterns = new Map<string, Cron>();
 
 /** The pattern over local times, which it takes for UTC: changes of the clocks are not its business. */
 function patternOf(cron: string): Cron {
   const known = patterns.get(cron);
   if (known) return known;
-  const isNickname = nicknames.has(cron);
-  if (!isNickname && (cron.length > 100 || !/^\S+( \S+){4}$/.test(cron))) {
-    throw new RangeError("must be five fields with one blank between them, or a name like @daily");
-  }
+  const problem = cronFormProblem(cron);
+  if (problem) throw new RangeError(problem);
   const made = new Cron(cron, { timezone: "UTC", paused: true });
   if (patterns.size > 1_000) patterns.clear();
   patterns.set(cron, made);

@@ -7,6 +7,8 @@ import {
   ScheduleSpec,
 } from "@chom/proto/chom/scheduler/v1/schedules";
 import { classify, type FieldViolation, invalid } from "@chom/shared/failure/failure";
+import { fits } from "@chom/shared/input/grammar";
+import { scheduleNameProblem } from "@chom/shared/input/names";
 import { checkedRequest } from "../job-request.ts";
 import { monitorJob } from "./advance.ts";
 import { cronProblem } from "./planned-times.ts";
@@ -38,7 +40,7 @@ function whenProblems(spec: ScheduleSpec): FieldViolation[] {
 
 function policyProblems(spec: ScheduleSpec): FieldViolation[] {
   const rules: readonly (readonly [boolean, string, string])[] = [
-    [/^[a-z][a-z0-9-]{0,62}$/.test(spec.name), "spec.name", "must be 1 to 63 of a-z, 0-9 and dash"],
+    [fits(scheduleNameProblem, spec.name), "spec.name", "must be 1 to 63 of a-z, 0-9 and dash"],
     [isKnown(spec.gap, GapPolicy), "spec.gap", "must be a known policy"],
     [isKnown(spec.repeat, RepeatPolicy), "spec.repeat", "must be a known policy"],
     [isKnown(spec.misfire, MisfirePolicy), "spec.misfire", "must be a known policy"],

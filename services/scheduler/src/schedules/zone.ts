@@ -1,4 +1,6 @@
 /** Local time and moments: which moments a local time is, by the IANA zone data of the runtime. Pure. */
+import { zoneNameProblem } from "@chom/shared/input/cron";
+import { fits } from "@chom/shared/input/grammar";
 
 const formats = new Map<string, Intl.DateTimeFormat>();
 
@@ -22,7 +24,7 @@ function formatOf(zone: string): Intl.DateTimeFormat {
 
 /** True for an IANA name that the runtime knows. Offsets like `+02:00` are none: they know no change of the clocks. */
 export function isZone(zone: string): boolean {
-  if (!/^[A-Za-z][A-Za-z0-9_+/-]{0,63}$/.test(zone)) return false;
+  if (!fits(zoneNameProblem, zone)) return false;
   try {
     formatOf(zone);
     return true;
