@@ -77,7 +77,7 @@ test("each of several recipients opens the archive alone", async () => {
   }
 });
 
-test("an archive made for someone else does not open", async () => {
+test("case 19: an archive made for someone else does not open", async () => {
   const { bytes, failure } = await decrypted(
     await encrypted(bytesOf(10)),
     makeAgeKeyPair().identity,
@@ -86,7 +86,7 @@ test("an archive made for someone else does not open", async () => {
   expect(bytes).toHaveLength(0);
 });
 
-test("an archive that lost any of its end is refused", async () => {
+test("case 19: an archive that lost any of its end is refused", async () => {
   const sealed = await encrypted(bytesOf(131_072));
   const chunk = 65_536 + 16;
   for (const lost of [1, 15, 16, 17, chunk - 1, chunk, chunk + 1, 2 * chunk, sealed.length]) {
@@ -96,7 +96,7 @@ test("an archive that lost any of its end is refused", async () => {
   }
 });
 
-test("an archive with anything after its end is refused", async () => {
+test("case 19: an archive with anything after its end is refused", async () => {
   for (const size of [0, 100, 65_536]) {
     const sealed = await encrypted(bytesOf(size));
     const doubled = [Buffer.from([0]), Buffer.alloc(65_552), sealed];
@@ -106,7 +106,7 @@ test("an archive with anything after its end is refused", async () => {
   }
 });
 
-test("an archive whose chunks changed places, or came twice, is refused", async () => {
+test("case 19: an archive whose chunks changed places, or came twice, is refused", async () => {
   const sealed = await encrypted(bytesOf(65_536 * 3));
   const start = sealed.length - 3 * 65_552;
   const [head, one, two, three] = [
@@ -120,7 +120,7 @@ test("an archive whose chunks changed places, or came twice, is refused", async 
   }
 });
 
-test("one flipped bit anywhere is refused", async () => {
+test("case 19: one flipped bit anywhere is refused", async () => {
   const sealed = await encrypted(bytesOf(70_000));
   await fc.assert(
     fc.asyncProperty(fc.nat(sealed.length - 1), fc.nat(7), async (at, bit) => {

@@ -82,16 +82,36 @@ test.each([
   ["a pipe", entry("a", { type: "6" })],
   ["an unknown type", entry("a", { type: "Z" })],
   ["a sparse file", Buffer.concat([pax({ "GNU.sparse.major": "1" }), entry("a")])],
+  ["a name behind a link", Buffer.concat([entry("a", { type: "2", link: "/etc" }), entry("a/x")])],
+  [
+    "a name behind a link, spelled otherwise",
+    Buffer.concat([entry("./a/b", { type: "2", link: ".." }), entry(".//a/./b/c/x")]),
+  ],
+  [
+    "a name behind a hard link to a link",
+    Buffer.concat([
+      ...[entry("a", { type: "2", link: "/etc" }), entry("b", { type: "1", link: "./a" })],
+      entry("b/x"),
+    ]),
+  ],
+  ["a file where a link was", Buffer.concat([entry("a", { type: "2", link: "/x" }), entry("./a")])],
+  ["a drive", entry("C:\\Windows\\x")],
+  ["a NUL in a long name", Buffer.concat([pax({ path: "a\0/../x" }), entry("a")])],
   ["a folder too deep", Buffer.concat([pax({ path: "a/".repeat(300) }), entry("a")])],
-])("a tar with %s is refused", async (_, bytes) => {
+])("case 13, 14, 18, 24: a tar with %s is refused", async (_, bytes) => {
   await expect(inspected(tar(bytes))).rejects.toMatchObject({ code: "archive-unsafe" });
 });
 
-test("a tar that is cut off, damaged or goes on after its end is refused", async () => {
+test("case 19: a tar that is cut off, damaged or goes on after its end is refused", async () => {
   const whole = tar(entry("a", { content: "hello" }));
   const flipped = Buffer.from(whole);
   flipped[3] = 1;
+  const sized = (size: string) => Buffer.concat([pax({ size }), entry("a", { content: "hello" })]);
   for (const bytes of [
+    tar(sized("-512")),
+    tar(sized("1e9")),
+    tar(sized("99999999999999999999")),
+    tar(sized("0x200")),
     whole.subarray(0, 512),
     whole.subarray(0, 700),
     flipped,
@@ -166,7 +186,7 @@ const rewritten = async (dump: string, pieceBytes = 13) =>
     "latin1",
   );
 
-test("definers go, data stays byte for byte", async () => {
+test("case 23: definers go, data stays byte for byte", async () => {
   const data = `INSERT INTO \`t\` VALUES ('CREATE DEFINER=\`a\`@\`b\`${"x".repeat(9000)}');\n`;
   const dump = [
     "/*M!999999\\- enable the sandbox mode */ \n",
@@ -199,6 +219,25 @@ test.each([
   "DROP DATABASE x;",
   "GRANT ALL ON *.* TO x;",
   "/*!40000 DROP DATABASE IF EXISTS `x`*/;",
-])("a dump with %j is refused", async (line) => {
+  "/*M!100100 GRANT ALL ON *.* TO x */;",
+  "/*! USE mysql */;",
+  "CREATE USER x IDENTIFIED BY 'x';",
+  "ALTER USER root IDENTIFIED BY 'x';",
+  "SET GLOBAL general_log = 1;",
+  "SET PASSWORD = 'x';",
+  "INSTALL PLUGIN x SONAME 'x.so';",
+  "CREATE FUNCTION sh RETURNS STRING SONAME 'x.so';",
+  "COPY t FROM PROGRAM 'id';",
+  "LOAD DATA INFILE '/etc/passwd' INTO TABLE t;",
+])("case 23: a dump with %j is refused", async (line) => {
   await expect(rewritten(`-- start\n${line}\n`)).rejects.toMatchObject({ code: "archive-unsafe" });
+});
+
+test("case 18: a header that promises more than comes is refused without memory for it", async () => {
+  const promise = entry("a");
+  promise.write("77777777777\0", 124);
+  promise.write("        ", 148);
+  const sum = promise.reduce((total, byte) => total + byte, 0);
+  promise.write(`${sum.toString(8).padStart(6, "0")}\0 `, 148);
+  await expect(inspected(tar(promise))).rejects.toMatchObject({ code: "archive-not-authentic" });
 });

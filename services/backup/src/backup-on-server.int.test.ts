@@ -258,7 +258,7 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
     folder.remove();
   });
 
-  test("what is wiped comes back byte for byte and row for row, and nothing is left beside it", async () => {
+  test("case 22: what is wiped comes back byte for byte and row for row, and nothing is left beside it", async () => {
     const tree = await treeNow();
     const tables = await tablesNow();
     const taken = await backUp("backup-1");
@@ -382,7 +382,7 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
     expect(await sql("SELECT COUNT(*) FROM parent WHERE id = 77")).toContain("0");
   }, 240_000);
 
-  test("a link out of the site is left out of the restore, and no file is setuid", async () => {
+  test("case 14, 16: a link out of the site is left out of the restore, and no file is setuid", async () => {
     await sh(
       `ln -sfn /etc/shadow ${root}/public/leak && chown -h ${user}:www-data ${root}/public/leak && chmod 4755 ${root}/public/empty`,
     );
@@ -429,7 +429,7 @@ describe.skipIf(!support.ok)("a site on a real server", () => {
     await sh("mariadb -e 'DROP DATABASE elsewhere'");
   }, 120_000);
 
-  test("a hostile dump or tar that got past every check reaches nothing outside of staging", async () => {
+  test("case 13, 15, 23: a hostile dump or tar that got past every check reaches nothing outside of staging", async () => {
     const staging = { ...place, restoreId: "restore-8", hasFiles: true, hasDatabase: true };
     runs += 1;
     const context = (step: string) => ({

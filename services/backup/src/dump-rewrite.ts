@@ -56,14 +56,16 @@ export function rewriteDump(): Transform {
 const definer = /DEFINER=`(?:[^`]|``)*`@`(?:[^`]|``)*`/g;
 const defining = /^(?:\/\*!\d+ (?:CREATE|DEFINER)|CREATE (?:OR REPLACE )?DEFINER)/;
 const sandbox = /^\/\*M?!999999\\- enable the sandbox mode \*\//;
+/** Whatever version a comment makes a statement conditional on, the server that loads it runs it. */
+const conditional = /^\s*(?:\/\*M?!\d*\s*)?/;
 const escaping =
-  /^\s*(?:USE\s|CREATE\s+(?:DATABASE|SCHEMA)|DROP\s+(?:DATABASE|SCHEMA)|\/\*!\d+\s+(?:CREATE|DROP)\s+(?:DATABASE|SCHEMA)|GRANT\s|\\|source\s|system\s|LOAD\s+DATA)/i;
+  /^(?:USE\s|CREATE\s+(?:DATABASE|SCHEMA|USER|ROLE|SERVER)|(?:DROP|ALTER)\s+(?:DATABASE|SCHEMA|USER|ROLE|SERVER)|GRANT\s|REVOKE\s|RENAME\s+USER|SET\s+(?:GLOBAL|PASSWORD|ROLE|DEFAULT\s+ROLE)|(?:UN)?INSTALL\s+(?:PLUGIN|SONAME)|CREATE\s+(?:AGGREGATE\s+)?FUNCTION\s+\S+\s+RETURNS\s+\w+\s+SONAME|COPY\s|\\|source\s|system\s|LOAD\s+(?:DATA|XML))/i;
 
 function rewriteLead(bytes: Buffer): Buffer {
   const text = bytes.toString("latin1");
-  if (escaping.test(text)) {
+  if (sandbox.test(text)) return Buffer.alloc(0);
+  if (escaping.test(text.replace(conditional, ""))) {
     throw failureOf("archive-unsafe", "the dump reaches beyond its own database");
   }
-  if (sandbox.test(text)) return Buffer.alloc(0);
   return defining.test(text) ? Buffer.from(text.replaceAll(definer, ""), "latin1") : bytes;
 }

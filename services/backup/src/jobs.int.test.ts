@@ -260,7 +260,7 @@ test("rows that differ in staging end the restore before the site is touched", a
   expect(run.recorded.map(({ command }) => command)).not.toContain("touch");
 });
 
-test("without room a restore ends before anything is written", async () => {
+test("case 63: without room a restore ends before anything is written", async () => {
   using at = setup();
   await at.backUp();
   const full = { "measure-site.sh": { ...room, databaseFreeBytes: 10 } };
@@ -282,7 +282,7 @@ test("a site that cannot be saved first is not restored, unless that was accepte
   expect(run.recorded.map(({ command }) => command)).toEqual(["openSafety", "failSafety", "touch"]);
 });
 
-test("another site's manifest is not restored, whatever the log says", async () => {
+test("case 20, 21: another site's manifest is not restored, whatever the log says", async () => {
   using at = setup();
   const { manifestKey, manifestSha256 } = await at.backUp();
   const load = (async () => {

@@ -52,7 +52,7 @@ test.each([
   );
 });
 
-test("no byte of a manifest can change unnoticed", () => {
+test("case 17: no byte of a manifest can change unnoticed", () => {
   for (let at = 0; at < signed.length; at += 1) {
     const changed = Buffer.from(signed);
     changed[at] = (changed[at] ?? 0) ^ 1;
@@ -62,12 +62,12 @@ test("no byte of a manifest can change unnoticed", () => {
   }
 });
 
-test("another spelling of the same manifest is refused", () => {
+test("case 17: another spelling of the same manifest is refused", () => {
   const spaced = Buffer.from(JSON.stringify(JSON.parse(signed.toString()), null, 1));
   expect(() => verifyManifest(spaced, signingKeys, owner)).toThrow("canonical");
 });
 
-test("a manifest signed by a key that is not ours is refused, an older key of ours is not", () => {
+test("case 17: a manifest signed by a key that is not ours is refused, an older key of ours is not", () => {
   const other = readBackupKeys(makeBackupKeys()).signingKeys[0];
   const theirs = signManifest(manifest, other);
   expect(() => verifyManifest(theirs, signingKeys, owner)).toThrow("unknown key");

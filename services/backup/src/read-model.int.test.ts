@@ -181,7 +181,7 @@ test("a point is shown through its life", async () => {
   expect(await shown()).toMatchObject({ status: BackupStatus.EXPIRED });
 });
 
-test("another tenant finds neither the site nor its points, by any call", async () => {
+test("case 20, 33: another tenant finds neither the site nor its points, by any call", async () => {
   const { call, tell, dispatched } = setup();
   await tell("acme", created("b1"), completed("b1"));
   const point = {
@@ -205,7 +205,7 @@ test("another tenant finds neither the site nor its points, by any call", async 
   expect(dispatched).toEqual([]);
 });
 
-test("a list goes on where its page ended, and its token fits no other tenant", async () => {
+test("case 61: a list goes on where its page ended, and its token fits no other tenant", async () => {
   const { call, tell } = setup();
   for (const id of ["b1", "b2", "b3"]) await tell("acme", created(id));
   const first = await call<ListBackupsResponse>("listBackups", listing());

@@ -11,15 +11,17 @@ type TarCensus = {
 
 const blockBytes = 512;
 const maxEntries = 10_000_000;
+const maxLinks = 1_000_000;
 const maxDepth = 256;
 const maxNameHeaderBytes = 1024 * 1024;
 
 type Watch = { stream: Transform; census: () => TarCensus };
 
 /**
- * Passes a tar on unchanged. Fails with `archive-unsafe` for names that are absolute or climb with `..`, hard links out
- * of the archive, devices, pipes, and more than ten million entries; with `archive-not-authentic` when it is no whole tar.
- * Symbolic links are data here: the script that unpacks drops those that lead out of the site.
+ * Passes a tar on unchanged. Fails with `archive-unsafe` for names that are absolute or climb with `..`, names that lead
+ * through a link of the same archive, hard links out of the archive, devices, pipes, and more than ten million entries;
+ * with `archive-not-authentic` when it is no whole tar. Symbolic links themselves are data here: the script that unpacks
+ * drops those that lead out of the site, and takes setuid from files.
  */
 export function inspectTar(): Watch {
   const reader = tarReader();
@@ -51,6 +53,7 @@ function tarReader() {
   /** Content that names the next entry is kept; that of files is not. */
   let naming: { type: string; parts: Buffer[]; bytes: number } | undefined;
   let names: Overrides = {};
+  const links = new Set<string>();
   let partial: Buffer = Buffer.alloc(0);
 
   const content = (data: Buffer): void => {
@@ -76,6 +79,7 @@ function tarReader() {
     }
     names = {};
     checkEntry(head);
+    checkLinks(head, links);
     entries += 1;
     fileBytes += head.bytes;
     if (entries > maxEntries) throw unsafe("too many entries");
@@ -137,8 +141,32 @@ function checkEntry({ type, name, link }: Head): void {
   if (type === "1") checkName(link);
 }
 
+/** Whoever unpacks may follow a link that it has just made: nothing may be placed behind one. */
+function checkLinks({ type, name, link }: Head, links: Set<string>): void {
+  const place = placeOf(name);
+  for (let at = place.indexOf("/"); at >= 0; at = place.indexOf("/", at + 1)) {
+    if (links.has(place.slice(0, at))) throw unsafe("a name that leads through a link");
+  }
+  const isLink = type === "2" || (type === "1" && links.has(placeOf(link)));
+  if (!isLink) {
+    if (links.has(place)) throw unsafe("a link and something else of the same name");
+    return;
+  }
+  links.add(place);
+  if (links.size > maxLinks) throw unsafe("too many links");
+}
+
+/** One spelling for one place. */
+const placeOf = (name: string): string =>
+  name
+    .split("/")
+    .filter((segment) => segment !== "" && segment !== ".")
+    .join("/");
+
 function checkName(name: string): void {
   if (name === "" || name.startsWith("/")) throw unsafe("an absolute name");
+  if (/^[A-Za-z]:[\\/]/.test(name)) throw unsafe("a name with a drive");
+  if (name.includes("\0")) throw unsafe("a name with a NUL");
   const segments = name.split("/");
   if (segments.includes("..")) throw unsafe("a name that climbs out of its folder");
   if (segments.length > maxDepth) throw unsafe("a folder that is too deep");
@@ -160,7 +188,10 @@ function readNames(type: string, bytes: Buffer): Overrides {
     const [key, value] = [record.slice(0, split), record.slice(split + 1)];
     if (key.startsWith("GNU.sparse")) throw unsafe("a sparse file");
     if (key === "path" || key === "linkpath") found[key] = value;
-    if (key === "size") found.size = Number(value);
+    if (key === "size") {
+      found.size = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
+      if (!Number.isSafeInteger(found.size)) throw broken("has a damaged number");
+    }
     at += length;
   }
   if (type === "g" && Object.keys(found).length > 0) throw unsafe("names for all entries at once");
@@ -174,10 +205,15 @@ function text(field: Buffer): string {
 }
 
 function octal(field: Buffer): number {
-  if (((field[0] ?? 0) & 0x80) !== 0)
-    return Number(BigInt(`0x${field.toString("hex")}`) & ((1n << 62n) - 1n));
+  if (((field[0] ?? 0) & 0x80) !== 0) {
+    // Base 256; a first byte of 0xff would make it negative.
+    const large = Number(BigInt(`0x${field.subarray(1).toString("hex")}`));
+    if (field[0] === 0x80 && Number.isSafeInteger(large)) return large;
+    throw broken("has a damaged number");
+  }
   const digits = text(field).trim();
-  const value = digits === "" ? 0 : Number.parseInt(digits, 8);
+  const isOctal = /^[0-7]*$/.test(digits);
+  const value = isOctal ? Number.parseInt(digits || "0", 8) : Number.NaN;
   if (!Number.isSafeInteger(value) || value < 0) throw broken("has a damaged number");
   return value;
 }

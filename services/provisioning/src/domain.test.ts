@@ -13,7 +13,7 @@ test("a free domain is claimed, and claiming it again for the same site is nothi
 test.each([
   ["another tenant", { ...mine, ownerTenant: "tenant-2" }],
   ["another site of the same tenant", { ...mine, siteId: "site-2" }],
-])("a claimed domain is refused to %s, without saying whose it is", (_, other) => {
+])("case 72: a claimed domain is refused to %s, without saying whose it is", (_, other) => {
   const claimed = given(domain, DomainClaimed(mine));
   expect(() => claimed.when("claim", other)).toThrow("belongs to another site");
   try {

@@ -2,7 +2,7 @@ import { hashId } from "@chom/shared/aggregate/id";
 import { expect, test } from "vitest";
 import { namesOf } from "./names.ts";
 
-test("names fit useradd, MariaDB and nginx whatever the site's id", () => {
+test("case 05: names fit useradd, MariaDB and nginx whatever the site's id", () => {
   for (const siteId of ["a", "a".repeat(64), hashId("site", "tenant", "request")]) {
     const { systemUser, rootPath, databaseName } = namesOf(siteId);
     expect(systemUser).toMatch(/^s-[a-z0-9]{12}$/);

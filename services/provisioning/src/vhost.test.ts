@@ -35,12 +35,15 @@ test.each([
   ["$host.example.com", site.systemUser, site.rootPath],
   [site.domain, "s-abc; }", "/srv/sites/s-abc; }"],
   [site.domain, site.systemUser, "/etc"],
-])("a value that could end its line is refused: %j %j %j", (domain, systemUser, rootPath) => {
-  const render = () => renderVhost({ ...site, domain, systemUser, rootPath });
-  expect(render).toThrow(expect.objectContaining({ code: "invalid-config" }));
-});
+])(
+  "case 06: a value that could end its line is refused: %j %j %j",
+  (domain, systemUser, rootPath) => {
+    const render = () => renderVhost({ ...site, domain, systemUser, rootPath });
+    expect(render).toThrow(expect.objectContaining({ code: "invalid-config" }));
+  },
+);
 
-test("a pool is secret, holds the database's access and refuses a password that could end its line", () => {
+test("case 03, 06: a pool is secret, holds the database's access and refuses a password that could end its line", () => {
   const database = {
     name: "s_abcdefghjkmn",
     socket: "/run/mysqld/mysqld.sock",

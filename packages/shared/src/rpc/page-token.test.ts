@@ -12,7 +12,7 @@ test("a token leads back to its row", () => {
   expect(decodeToken(sealer, scope, "")).toBeUndefined();
 });
 
-test("a token of another tenant, list, filter or key is refused", () => {
+test("case 10, 61: a token of another tenant, list, filter or key is refused", () => {
   const token = encodeToken(sealer, scope, cursor);
   const otherKey = keyring(parseRootKeys(randomBytes(32).toString("base64")), randomBytes);
   expect(() => decodeToken(otherKey, scope, token)).toThrow("page_token");
@@ -26,7 +26,7 @@ test("a token of another tenant, list, filter or key is refused", () => {
   }
 });
 
-test("anything we did not make is refused", () => {
+test("case 10, 61: anything we did not make is refused", () => {
   const token = encodeToken(sealer, scope, cursor);
   const forged = Buffer.from(`0.' OR 1=1 --.${"0".repeat(32)}`).toString("base64url");
   for (const bad of ["x", forged, token.slice(0, -2), `${token}AAAA`, "A".repeat(600)]) {

@@ -112,14 +112,14 @@ test.for(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])(
 
 const berlin = { cron: "30 2 * * *", zone: "Europe/Berlin" };
 
-test("a time that the clocks leap over runs at the leap, or not at all", () => {
+test("case 62: a time that the clocks leap over runs at the leap, or not at all", () => {
   expect(first(berlin, "2026-03-28T12:00:00Z")).toBe("2026-03-29T01:00:00.000Z");
   expect(first({ ...berlin, gap: GapPolicy.SKIP }, "2026-03-28T12:00:00Z")).toBe(
     "2026-03-30T00:30:00.000Z",
   );
 });
 
-test("a time that comes twice runs the first time, the second, or both", () => {
+test("case 62: a time that comes twice runs the first time, the second, or both", () => {
   const on = (repeat: RepeatPolicy, after: string) => first({ ...berlin, repeat }, after);
   const [noon, one] = ["2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"];
   expect(on(RepeatPolicy.FIRST, noon)).toBe("2026-10-25T00:30:00.000Z");

@@ -25,7 +25,7 @@ test("an order is read with its names in lower case", () => {
   });
 });
 
-test("a URL of another origin is refused wherever it stands", () => {
+test("case 27, 73: a URL of another origin is refused wherever it stands", () => {
   const strange = [
     "https://evil.test/x",
     "http://ca.test/x",
@@ -51,7 +51,7 @@ test("a URL of another origin is refused wherever it stands", () => {
   }
 });
 
-test("a token that is not 22 to 128 characters of base64url is refused", () => {
+test("case 73: a token that is not 22 to 128 characters of base64url is refused", () => {
   const tokens = [
     "../../etc/passwd",
     "a/b".repeat(10),

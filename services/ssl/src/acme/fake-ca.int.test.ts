@@ -89,7 +89,7 @@ test("a rate limit is told at once with its time, and nothing sleeps or repeats"
   expect(ca.calls.filter((path) => path === "/new-order")).toHaveLength(1);
 });
 
-test("a 503 keeps its Retry-After, a redirect is not followed, and nobody there is acme-unreachable", async () => {
+test("case 27: a 503 keeps its Retry-After, a redirect is not followed, and nobody there is acme-unreachable", async () => {
   const { ca, client } = await setup();
   ca.override = ({ path }) =>
     path === "/new-order"
@@ -163,7 +163,7 @@ test("an order that stays in processing is left for later, with bounded pauses",
   expect(waits.reduce((a, b) => a + b, 0)).toBeLessThanOrEqual(60_000);
 });
 
-test("a CA that leads elsewhere is refused before anything is sent there", async () => {
+test("case 27, 73: a CA that leads elsewhere is refused before anything is sent there", async () => {
   const { ca, client } = await setup();
   ca.override = ({ path }) =>
     path === "/new-order"
