@@ -6,10 +6,17 @@ const gen = "packages/proto/gen";
 const permissionOption = "[chom.options.v1.permission]";
 const jobOption = "[chom.options.v1.job]";
 const personalOption = "[chom.options.v1.personal]";
+const resourceOption = "[chom.options.v1.resource]";
 const secretOption = "[chom.options.v1.secret]";
 
 type Method = { name: string; inputType: string; options?: Record<string, string> };
-type Field = { jsonName: string; options?: Record<string, boolean> };
+type Field = {
+  name: string;
+  jsonName: string;
+  type: string;
+  typeName?: string;
+  options?: Record<string, boolean | string>;
+};
 type Message = { name: string; field?: Field[] };
 type File = {
   package?: string;
@@ -39,6 +46,41 @@ writeFileSync(
   `// Generated from the proto options by tools/gen.ts. Do not edit.\n
 /** Which permission each RPC needs; a server refuses to start with a method that is not here. */
 export const permissions: Readonly<Record<string, string>> = {\n${rows.join("\n")}\n};\n`,
+);
+
+/** Ids in a request, also in messages inside it, with the kind of resource each names; "" where it does not say. */
+function resourcesOf(type: string, seen: readonly string[] = []): [string, string][] {
+  const message = image.file
+    .flatMap((file) => (file.messageType ?? []).map((each) => ({ ...each, package: file.package })))
+    .find((each) => `.${each.package}.${each.name}` === type);
+  return (message?.field ?? []).flatMap((field): [string, string][] => {
+    const kind = field.options?.[resourceOption];
+    // The caller's own idempotency key names nothing yet.
+    if (field.type === "TYPE_STRING" && /_ids?$/.test(field.name) && field.name !== "request_id") {
+      return [[field.jsonName, String(kind ?? "")]];
+    }
+    if (!field.typeName || seen.includes(field.typeName)) return [];
+    return resourcesOf(field.typeName, [...seen, type]).map(([name, what]) => [
+      `${field.jsonName}.${name}`,
+      what,
+    ]);
+  });
+}
+const resources = image.file.flatMap((file) =>
+  (file.service ?? []).flatMap((service) =>
+    (service.method ?? []).flatMap((method) => {
+      const fields = resourcesOf(method.inputType);
+      if (fields.length === 0) return [];
+      const shown = fields.map(([name, kind]) => `${JSON.stringify(name)}: "${kind}"`).join(", ");
+      return [`  "/${file.package}.${service.name}/${method.name}": { ${shown} },`];
+    }),
+  ),
+);
+writeFileSync(
+  `${gen}/resources.ts`,
+  `// Generated from the proto options by tools/gen.ts. Do not edit.\n
+/** Ids in the request of each RPC and the kind of resource they name; "" is refused when a server starts. */
+export const resources: Readonly<Record<string, Readonly<Record<string, string>>>> = {\n${resources.join("\n")}\n};\n`,
 );
 
 const jobRequests = image.file.flatMap((file) =>

@@ -4,6 +4,7 @@ import { isId } from "../aggregate/id.ts";
 import { type Failure, permanent, security } from "../failure/failure.ts";
 import { childTraceparent } from "../telemetry/trace.ts";
 import { deniedTo } from "./denied.ts";
+import { grants, isRole, roles } from "./roles.ts";
 import type { Identity, ServerCall } from "./unary.ts";
 
 export const audience = "chom";
@@ -45,7 +46,7 @@ const texts = (value: unknown): readonly string[] =>
   Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
 
 function identityOf(claims: JWTPayload): Identity {
-  const { sub = "", tenant, permissions, exp = 0, iat } = claims;
+  const { sub = "", tenant, permissions, role, exp = 0, iat } = claims;
   if (!/^[\x21-\x7e]{1,128}$/.test(sub)) throw unauthenticated("the token names no subject");
   if (typeof tenant !== "string" || !isId(tenant) || tenant.length > longestTenant) {
     throw unauthenticated("the token names no tenant");
@@ -53,10 +54,11 @@ function identityOf(claims: JWTPayload): Identity {
   if (exp - (iat ?? Math.floor(Date.now() / 1_000)) > longestTokenSeconds) {
     throw unauthenticated("the token is valid for longer than 24 hours");
   }
+  if (role !== undefined && !isRole(role)) throw unauthenticated("the token names no known role");
   return {
     tenant,
     actor: sub,
-    permissions: texts(permissions),
+    permissions: [...(role === undefined ? [] : roles[role]), ...texts(permissions)],
     service: undefined,
     traceparent: "",
   };
@@ -89,10 +91,6 @@ export function serviceOf(call: ServerCall): string | undefined {
   const found = [...names.matchAll(spiffe)];
   return found.length === 1 ? found[0]?.[1] : undefined;
 }
-
-/** True when one of the permissions grants the wanted one: itself, or `*`. `service` is never granted by a token. */
-const grants = (permissions: readonly string[], wanted: string): boolean =>
-  permissions.includes("*") || permissions.includes(wanted);
 
 async function identify(call: ServerCall, verify: TokenVerifier): Promise<Identity> {
   const [header, ...more] = call.metadata.get("authorization").map(String);

@@ -430,6 +430,22 @@ test("reflection lists the services, unless it is switched off", async () => {
   }
 });
 
+test("a method whose id does not say what it names keeps the server from starting", async () => {
+  const resources = { "/chom.jobs.v1.JobsService/GetJob": { jobId: "" } };
+  await expect(start({ resources })).rejects.toThrow(
+    "/chom.jobs.v1.JobsService/GetJob: the field jobId declares no resource",
+  );
+});
+
+test("case 38: a role grants its permissions beside those named, and an unknown role is refused", async () => {
+  const claim = (role: unknown) => token({ role, permissions: [] });
+  const viewer = { token: await claim("viewer") };
+  expect((await using(viewer, ({ jobs }) => jobs.getJob(get("x")))).job?.tenant).toBe("acme");
+  expect(await refusal({ token: await claim("root") })).toBe("unauthenticated");
+  expect(await refusal({ token: await claim(["owner"]) })).toBe("unauthenticated");
+  expect(await refusal({ token: await claim(undefined) })).toBe("not-permitted");
+});
+
 test("a method without a declared permission, or with an open handler, keeps the server from starting", async () => {
   const { "/chom.jobs.v1.JobsService/CancelJob": _, ...fewer } = permissions;
   await expect(start({ permissions: fewer })).rejects.toThrow("CancelJob declares no permission");

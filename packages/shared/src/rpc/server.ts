@@ -1,6 +1,7 @@
 /** The gRPC server of a service: TLS, limits, health, reflection, and only handlers whose permission is declared. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { resources } from "@chom/proto/resources";
 import { Server, ServerCredentials, type ServiceDefinition } from "@grpc/grpc-js";
 import { loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
 import { ReflectionService } from "@grpc/reflection";
@@ -10,6 +11,7 @@ import type { CallAudit } from "../audit/call-audit.ts";
 import { permanent } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { authenticator, tokenVerifier } from "./authenticate.ts";
+import { checkContract, type ResourceTable } from "./roles.ts";
 import { bindHandlers, type RpcService } from "./unary.ts";
 
 /** PEM of the CA of callers, and of this service's own certificate and key. */
@@ -23,6 +25,8 @@ export type RpcServerOptions = {
   readonly tokenKeys: JSONWebKeySet;
   /** Permission by method path, from `@chom/proto/permissions`. */
   readonly permissions: Readonly<Record<string, string>>;
+  /** What the ids in requests name, by method path; default `@chom/proto/resources`. */
+  readonly resources?: ResourceTable;
   readonly services: readonly RpcService[];
   /** Lets tools ask what methods there are; never in production. */
   readonly reflection: boolean;
@@ -65,16 +69,6 @@ class OptionalClientCertificate extends ServerCredentials {
   }
 }
 
-/** Refuses methods without a declared permission, before anything listens. */
-function checkPermissions(
-  definition: ServiceDefinition,
-  permissions: Readonly<Record<string, string>>,
-): void {
-  for (const { path } of Object.values(definition)) {
-    if (!permissions[path]) throw permanent("invalid-config", `${path} declares no permission`);
-  }
-}
-
 const nameOf = (definition: ServiceDefinition): string =>
   Object.values(definition)[0]?.path.split("/")[1] ?? "";
 
@@ -87,8 +81,10 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
     permissions,
     random: randomBytes,
   });
+  const methods = services.flatMap(({ definition }) => Object.values(definition));
+  const paths = methods.map(({ path }) => path);
+  checkContract(paths, permissions, options.resources ?? resources);
   for (const { definition, implementation } of services) {
-    checkPermissions(definition, permissions);
     server.addService(definition, bindHandlers(implementation, { authenticate, logger, audit }));
   }
   const names = ["", ...services.map(({ definition }) => nameOf(definition))];
