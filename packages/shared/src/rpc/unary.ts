@@ -14,6 +14,7 @@ import { classify, type Failure, permanent, transient } from "../failure/failure
 import type { Logger } from "../telemetry/logger.ts";
 import { whoWasDenied } from "./denied.ts";
 import { statusOf } from "./status.ts";
+import { inTenant } from "./tenant-scope.ts";
 
 /** Who calls, from the credential alone. */
 export type Caller = {
@@ -80,19 +81,22 @@ export function unary<Request, Response>(
   handler: (request: Request, caller: Caller) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
   const handle: handleUnaryCall<Request, Response> = () => unbound();
+  const scoped: typeof handler = (request, caller) =>
+    inTenant(caller.tenant, () => handler(request, caller));
   const bind: Bind =
     (handling) =>
     (call: ServerUnaryCall<Request, Response>, answer: (...args: unknown[]) => void) => {
       const limit = limitOf(call, longestUnaryMs);
       inTime(limit, async () => {
         const { identity, ended } = await admit(handling, call, call.request);
-        return handler(call.request, { ...identity, ...limit }).then(told(ended), untold(ended));
+        const answer = scoped(call.request, { ...identity, ...limit });
+        return answer.then(told(ended), untold(ended));
       })
         .then((response) => answer(null, response))
         .catch((error: unknown) => answer(statusOf(reported(error, call, handling.logger))))
         .finally(limit.end);
     };
-  made.set(handle, { bind, plain: handler });
+  made.set(handle, { bind, plain: scoped });
   return handle;
 }
 
@@ -115,7 +119,7 @@ export function serverStream<Request, Response>(
         }
         limit.signal.throwIfAborted();
       };
-      await answers().then(told(ended), untold(ended));
+      await inTenant(identity.tenant, answers).then(told(ended), untold(ended));
     };
     send()
       .then(() => call.end())

@@ -7,8 +7,10 @@ import postgres from "postgres";
 import { transient } from "../failure/failure.ts";
 import type { Database } from "../projection/database.ts";
 import type { Secret } from "../secrets/secret.ts";
+import { raiseTenantWalls, systemSession, walled } from "./tenant-wall.ts";
 
 export type Postgres = {
+  /** In a caller's scope (rpc/tenant-scope.ts) it sees that tenant's rows only. */
   readonly db: Database;
   readonly sql: postgres.Sql;
   /** Runs `work` when no other replica holds the lock of this name; answers whether it did. */
@@ -28,7 +30,7 @@ const connect = (url: Secret, max: number, service: string) =>
     fetch_types: false,
     connect_timeout: 10,
     idle_timeout: 60,
-    connection: { application_name: `chom-${service}`, TimeZone: "UTC" },
+    connection: { application_name: `chom-${service}`, TimeZone: "UTC", ...systemSession },
   });
 
 /** Opens a pool of at most `max` connections (default 10); it connects on first use. */
@@ -38,7 +40,7 @@ export function openPostgres(url: Secret, service: string, max = 10): Postgres {
   const locks = connect(url, 12, service);
   return {
     // drizzle's type differs from the port's by its driver only.
-    db: drizzle(sql) as unknown as Database,
+    db: drizzle(walled(sql)) as unknown as Database,
     sql,
     exclusively: (name, work) => withLock(locks, `${service}:${name}`, work),
     async check() {
@@ -101,6 +103,7 @@ export async function migrateService(migration: Migration): Promise<void> {
         migrationsTable: "migrations",
       });
     }
+    await raiseTenantWalls(sql, service);
   } finally {
     // Ending the session gives the lock back.
     await sql.end({ timeout: 5 });

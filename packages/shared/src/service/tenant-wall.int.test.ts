@@ -1,0 +1,147 @@
+/** The second wall alone: queries without any condition on the tenant, as a service's own role in a real Postgres. */
+import { type Postgres as Server, startPostgres } from "@chom/stack/postgres";
+import { sql } from "drizzle-orm";
+import { pgSchema, text } from "drizzle-orm/pg-core";
+import { drizzle } from "drizzle-orm/postgres-js";
+import postgres from "postgres";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import type { Database } from "../projection/database.ts";
+import { inTenant } from "../rpc/tenant-scope.ts";
+import { Secret } from "../secrets/secret.ts";
+import { migrateService, openPostgres, type Postgres } from "./postgres.ts";
+import { sharedTables } from "./runners.ts";
+import { checkTenantWalls } from "./tenant-wall.ts";
+
+/** Every service that has a database, with the tables of its own migrations. */
+const services = ["backup", "credentials", "provisioning", "scheduler", "ssl"];
+const folderOf = (service: string) =>
+  new URL(`../../../../services/${service}/migrations`, import.meta.url);
+
+const things = pgSchema("toy").table("things", {
+  tenant: text("tenant").notNull(),
+  id: text("id").notNull(),
+});
+const shared = [
+  "create table if not exists toy.things (tenant text not null, id text not null)",
+  "create table if not exists toy_secrets.claims (owner_tenant text not null, id text not null)",
+];
+
+let server: Server;
+let pool: Postgres;
+let url: Secret;
+
+beforeAll(async () => {
+  server = await startPostgres();
+  await server.createDatabase("walls");
+  url = new Secret(await server.createServiceRole("toy", "a-password-of-a-test", "walls"));
+  const migration = { url, service: "toy", shared, folder: new URL("none/", import.meta.url) };
+  // Twice: what stands is left alone.
+  await migrateService(migration);
+  await migrateService(migration);
+  pool = openPostgres(url, "toy", 4);
+  await pool.db.insert(things).values([
+    { tenant: "acme", id: "a1" },
+    { tenant: "acme", id: "a2" },
+    { tenant: "other", id: "o1" },
+  ]);
+});
+afterAll(async () => {
+  await pool?.close();
+  await server?.stop();
+});
+
+const ids = async (db: Database = pool.db) =>
+  (await db.select({ id: things.id }).from(things)).map(({ id }) => id).toSorted();
+
+test("case 33: a caller's query that forgets its tenant finds no row of another tenant", async () => {
+  expect(await ids()).toEqual(["a1", "a2", "o1"]);
+  expect(await inTenant("acme", () => ids())).toEqual(["a1", "a2"]);
+  expect(await inTenant("other", () => ids())).toEqual(["o1"]);
+  expect(await inTenant("nobody", () => ids())).toEqual([]);
+  const raw = () => pool.db.execute(sql`select id from toy.things`);
+  expect(await inTenant("other", raw)).toEqual([{ id: "o1" }]);
+});
+
+test("case 33: a caller's transaction and its savepoints are limited too, and leave nothing behind", async () => {
+  const seen = await inTenant("acme", () =>
+    pool.db.transaction(async (tx) => [await ids(tx), await tx.transaction((inner) => ids(inner))]),
+  );
+  expect(seen).toEqual([
+    ["a1", "a2"],
+    ["a1", "a2"],
+  ]);
+  // On the same few connections: the limit ends with its transaction.
+  const mixed = await Promise.all(
+    Array.from({ length: 40 }, (_, at) =>
+      at % 2 === 0 ? ids() : inTenant("other", async () => ids()),
+    ),
+  );
+  for (const [at, found] of mixed.entries()) expect(found).toHaveLength(at % 2 === 0 ? 3 : 1);
+});
+
+test("case 33: a caller can neither write nor change rows of another tenant", async () => {
+  const insert = inTenant("acme", async () =>
+    pool.db.insert(things).values({ tenant: "other", id: "x" }),
+  );
+  await expect(insert).rejects.toMatchObject({ cause: { code: "42501" } });
+  await inTenant("acme", async () =>
+    pool.db.update(things).set({ id: "stolen" }).where(sql`id = 'o1'`),
+  );
+  await inTenant("acme", async () => pool.db.delete(things).where(sql`id = 'o1'`));
+  await inTenant("acme", async () => pool.db.insert(things).values({ tenant: "acme", id: "a3" }));
+  expect(await ids()).toEqual(["a1", "a2", "a3", "o1"]);
+  await pool.db.delete(things).where(sql`id = 'a3'`);
+});
+
+test("the platform and the system's own work see all tenants, a session that says nothing sees none", async () => {
+  expect(await inTenant("platform", () => ids())).toHaveLength(3);
+  expect(await inTenant("", () => ids())).toHaveLength(3);
+  const plain = postgres(url.reveal(), { max: 1, fetch_types: false });
+  onTestFinished(() => plain.end({ timeout: 5 }));
+  expect(await ids(drizzle(plain) as unknown as Database)).toEqual([]);
+});
+
+test("a tenant table whose wall is down, not forced, or has a second policy is named", async () => {
+  const check = () => checkTenantWalls(pool.sql, "toy");
+  await check();
+  const change = (text: string) => pool.sql.unsafe(text);
+  for (const [down, up] of [
+    [
+      "alter table toy.things disable row level security",
+      "alter table toy.things enable row level security",
+    ],
+    [
+      "alter table toy.things no force row level security",
+      "alter table toy.things force row level security",
+    ],
+    ["create policy open on toy.things using (true)", "drop policy open on toy.things"],
+  ] as const) {
+    await change(down);
+    await expect(check()).rejects.toMatchObject({
+      code: "invalid-config",
+      message: "no row-level security on toy.things",
+    });
+    await change(up);
+  }
+  await check();
+});
+
+test.each(services)(
+  "case 33: every table of %s with a tenant has a forced policy",
+  async (service) => {
+    const own = new Secret(
+      await server.createServiceRole(service, "a-password-of-a-test", "walls"),
+    );
+    const folder = folderOf(service);
+    await migrateService({ url: own, service, shared: sharedTables(service), folder });
+    const owned = openPostgres(own, service, 1);
+    onTestFinished(() => owned.close());
+    await checkTenantWalls(owned.sql, service);
+    const found = await owned.sql<{ name: string; walled: boolean }[]>`
+    select c.oid::regclass::text as name, c.relrowsecurity and c.relforcerowsecurity as walled
+    from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname like '%tenant'
+    where c.relnamespace::regnamespace::text in (${service}, ${`${service}_secrets`}) and c.relkind = 'r'`;
+    expect(found.length).toBeGreaterThan(0);
+    expect(found.filter(({ walled }) => !walled)).toEqual([]);
+  },
+);
