@@ -116,6 +116,7 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
     ...["CreateDatabaseBackup", "ListDatabaseBackups", "RestoreDatabaseBackup"],
     ...["PreviewClean", "CleanBackups", "GetCleaning"],
   ],
+  "services/scheduler/src/audit/audit.int.test.ts": ["ListEntries"],
   "services/credentials/src/secrets-console.int.test.ts": [
     ...["PreviewRotation", "RotateDueKeys", "GetRotationRun"],
   ],
@@ -177,7 +178,7 @@ const refusal = (rpc: string, request: unknown) =>
   );
 
 test("the table of requests has every RPC of the contract", () => {
-  const streams = ["WatchJob", "WatchJobs", "Subscribe"];
+  const streams = ["WatchJob", "WatchJobs", "Subscribe", "Verify"];
   const declared = Object.entries(permissions)
     .filter(([path, permission]) => permission !== "service" && path.includes("chom."))
     .map(([path]) => path.slice(path.lastIndexOf("/") + 1))

@@ -169,9 +169,21 @@ export async function getFromLeader(
     subject: message.subject,
     sequence: message.seq,
     body: Buffer.from(message.data ?? "", "base64").toString(),
-    header: (name) => found.get(name) ?? "",
+    header: found.has(echoMark) ? noHeader : (name) => found.get(name) ?? "",
   };
 }
+
+/**
+ * A direct get's answer carries this. Stored, it is an echo: somebody named a foreign subject as the reply of a request,
+ * which the broker's permissions do not look at. Such a message keeps no word of its envelope, so that it is nobody's fact.
+ */
+const echoMark = "Nats-Sequence";
+const noHeader = (): string => "";
+
+/** True for a delivery of what was never published. */
+export const isEcho = (message: Pick<Msg, "headers">): boolean =>
+  message.headers?.has(echoMark) === true;
+
 const noMessage = 10037;
 
 type Question = {
@@ -250,16 +262,18 @@ export async function getBatch(
   if (failed || quiet) {
     throw transient("log-unavailable", `reading ${stream}: ${failed ?? "no answer in time"}`);
   }
-  const last = messages.at(-1)?.headers?.get("Nats-Num-Pending");
+  const last = messages.at(-1)?.headers?.values("Nats-Num-Pending").at(-1);
   return { messages: messages.map(fromDirectGet), pending: Number(last ?? 0) };
 }
 
 function fromDirectGet(message: Msg): StoredMessage {
-  const header = (name: string) => message.headers?.get(name) ?? "";
+  // The broker adds its own behind those that an echo was stored with: the last ones are true.
+  const last = (name: string) => message.headers?.values(name).at(-1) ?? "";
+  const stored = message.headers?.values(echoMark).length === 1;
   return {
-    subject: header("Nats-Subject"),
-    sequence: Number(header("Nats-Sequence")),
+    subject: last("Nats-Subject"),
+    sequence: Number(last(echoMark)),
     body: message.string(),
-    header,
+    header: stored ? (name) => message.headers?.get(name) ?? "" : noHeader,
   };
 }

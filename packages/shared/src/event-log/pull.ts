@@ -1,7 +1,7 @@
 /** Pulling from durable consumers, raw: bounded waits, so a lost connection never leaves a loop asleep. */
 import type { Msg } from "@nats-io/transport-node";
 import { transient } from "../failure/failure.ts";
-import { ask, askMany, type Nats } from "./nats.ts";
+import { ask, askMany, isEcho, type Nats } from "./nats.ts";
 
 /** A message that must be acknowledged. */
 export type Pulled = {
@@ -88,7 +88,7 @@ function pulled(nats: Nats, message: Msg): Pulled {
     body: message.string(),
     sequence: Number(tokens[at + 1]),
     deliveries: Number(tokens[at]),
-    header: (name) => message.headers?.get(name) ?? "",
+    header: (name) => (isEcho(message) ? "" : (message.headers?.get(name) ?? "")),
     ack: () => nats.publish(reply, "+ACK"),
     ackSure: async () => void (await ask(nats, reply, "+ACK", { timeoutMs: 2_000 })),
     nak: (delayMs) =>

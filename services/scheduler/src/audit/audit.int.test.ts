@@ -1,5 +1,8 @@
 /** The audit as people see it: real calls of a real scheduler, its console, and a broker whose stream is spoiled. */
 import { readFileSync } from "node:fs";
+import { AuditServiceService } from "@chom/proto/chom/audit/v1/audit";
+import { classify } from "@chom/shared/failure/failure";
+import { connectRpc } from "@chom/shared/rpc/client";
 import { readAudit } from "@chom/shared/audit/read-audit";
 import { api, connectNats, publish, valueOf } from "@chom/shared/event-log/nats";
 import { Secret } from "@chom/shared/secrets/secret";
@@ -140,4 +143,21 @@ test("case 80: an anchor that was moved in the database does not open", async ()
   sealed[sealed.length - 1] = (sealed.at(-1) ?? 0) ^ 1;
   await app.db.update(auditAnchors).set({ sealed });
   await expect(anchorOf(app, row.chain)).rejects.toMatchObject({ code: "seal-broken" });
+});
+
+test("bad fields of a listing are named", async () => {
+  const token = new Secret(await ground.issue("acme"));
+  const tls = { ca: readFileSync(ground.caFile) };
+  const { calls, close } = connectRpc(AuditServiceService, {
+    ...{ address: scheduler.address, tls, token: () => token },
+  });
+  const bad = {
+    ...{ afterPosition: -1n, pageSize: 501, actor: "x".repeat(129), action: "line\nbreak" },
+  };
+  const named = await calls.listEntries(bad).then(
+    () => [],
+    (error: unknown) => classify(error).violations.map(({ field }) => field),
+  );
+  close();
+  expect(named.toSorted()).toEqual(["action", "actor", "after_position", "page_size"]);
 });
