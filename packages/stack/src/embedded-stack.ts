@@ -158,7 +158,8 @@ async function ownSettings(
   if (made.code !== 0) throw failureOf("service-down", `make-keys failed: ${made.stderr}`);
   writeFileSync(identity, made.stdout, { mode: 0o600 });
   return {
-    credentials: { CHOM_ALLOW_PRIVATE_ADDRESSES: "true" },
+    // The servers under test are on this machine.
+    credentials: { CHOM_ALLOWED_NETWORKS: "10.0.0.0/8,127.0.0.0/8" },
     provisioning: {},
     ssl: {
       CHOM_ACME_DIRECTORY_URL: pebble.directoryUrl,

@@ -1,4 +1,5 @@
 /** Session ports with the keys at hand: what the signer's RPCs and this service's own jobs log in through. */
+import type { Networks } from "@chom/shared/input/networks";
 import { hashId } from "@chom/shared/aggregate/id";
 import { failureOf, notFound } from "@chom/shared/failure/failure";
 import type { SessionPorts } from "@chom/shared/script/sessions";
@@ -12,7 +13,7 @@ import { keyToSignWith } from "./signer.ts";
 export type LoginParts = {
   readonly app: Pick<App, "load" | "handle">;
   readonly store: KeyStore;
-  readonly allowPrivate: boolean;
+  readonly networks: Networks;
 };
 
 /** A key that the server may still accept. */
@@ -41,7 +42,7 @@ function usableServer(state: Server, serverId: string): Server {
  * Opens sessions and signs. Codes: server-not-found, server-not-ready, signer-refused, key-missing,
  * ssh-host-key-mismatch for a quarantined server. A reported host key quarantines the server.
  */
-export function localSigner({ app, store, allowPrivate }: LoginParts): SessionPorts {
+export function localSigner({ app, store, networks }: LoginParts): SessionPorts {
   const load = async (tenant: string, serverId: string) =>
     usableServer((await app.load(server, tenant, serverId)).state, serverId);
   return {
@@ -49,7 +50,7 @@ export function localSigner({ app, store, allowPrivate }: LoginParts): SessionPo
       const state = await load(tenant, serverId);
       const { publicKey } = offered(state, keyId);
       const { port, user, hostKeys } = state;
-      const address = await resolveAddress(state.address, allowPrivate);
+      const address = await resolveAddress(state.address, networks);
       return { address, port, user, hostKeys, publicKeys: [publicKey] };
     },
     async sign({ tenant, serverId, keyId }, _publicKey, data) {

@@ -1,10 +1,12 @@
 /** The credentials service: servers, the keys that open them, and the signer that alone uses those keys. */
+import { networks } from "@chom/shared/input/networks";
 import { serve } from "@chom/shared/service/serve";
-import { flag, int } from "@chom/shared/service/settings";
+import { int } from "@chom/shared/service/settings";
 import { auditedPorts, auditedStore, keyDecisions } from "./audited-keys.ts";
 import { keyStore } from "./key-store.ts";
 import { localSigner } from "./login.ts";
 import { serverList } from "./projections.ts";
+import { publishTokens } from "./publish-token.ts";
 import { retireKeys } from "./reactors.ts";
 import { retireKey } from "./retire-key.ts";
 import { type RotateDueParts, rotateDue } from "./rotate-due.ts";
@@ -13,18 +15,20 @@ import { defaultMaxAgeDays, rotationStates } from "./rotation-plan.ts";
 import { rotationsRpc } from "./rotations-rpc.ts";
 import { credentialsRpc } from "./rpc.ts";
 import { signerRpc } from "./signer-rpc.ts";
+import { tokenList } from "./token-rows.ts";
+import { tokensRpc } from "./tokens-rpc.ts";
 
 await serve({
   name: "credentials",
   migrations: new URL("../migrations", import.meta.url),
   settings: {
-    allowPrivate: flag("CHOM_ALLOW_PRIVATE_ADDRESSES", { fallback: false }),
+    networks: networks("CHOM_ALLOWED_NETWORKS"),
     maxAgeDays: int("CHOM_KEY_MAX_AGE_DAYS", { min: 1, max: 3_650, fallback: defaultMaxAgeDays }),
   },
-  cast: (app, { allowPrivate, maxAgeDays }) => {
+  cast: (app, { networks, maxAgeDays }) => {
     const decided = keyDecisions(app);
     const store = auditedStore(keyStore(app), decided);
-    const signer = auditedPorts(localSigner({ app, store, allowPrivate }), decided);
+    const signer = auditedPorts(localSigner({ app, store, networks }), decided);
     const rotate = rotateKey({ app, store, decided });
     const retire = retireKey({ app, store, decided });
     const states: RotateDueParts["states"] = (query) =>
@@ -32,11 +36,12 @@ await serve({
     const due = rotateDue({ app, rotate, states });
     return {
       jobs: [rotate, retire, due],
-      reactors: [retireKeys(retire)],
-      projections: [serverList],
+      reactors: [retireKeys(retire), publishTokens(app)],
+      projections: [serverList, tokenList],
       rpc: [
-        credentialsRpc(app, { store, ports: signer, rotate, allowPrivate }),
+        credentialsRpc(app, { store, ports: signer, rotate, networks }),
         rotationsRpc(app, { rotateDue: due, maxAgeDays }),
+        tokensRpc(app),
         signerRpc(app, signer),
       ],
       signer,

@@ -1,9 +1,9 @@
 /** Reads a registration: every field is checked before anything is stored. Pure. */
 import { isIP } from "node:net";
 import type { RegisterServerRequest } from "@chom/proto/chom/credentials/v1/credentials";
+import type { Networks } from "@chom/shared/input/networks";
 import { serverNameProblem, unixUserProblem } from "@chom/shared/input/names";
 import { fieldsOf } from "@chom/shared/rpc/fields";
-import { isClosed } from "./address-policy.ts";
 
 const kinds: ReadonlyMap<string, number> = new Map([
   ["ssh-ed25519", 51],
@@ -30,15 +30,15 @@ export function hostKeyProblem(line: string): string | undefined {
 }
 
 /** The facts to register; Failure `invalid` with every violation. Comments of host key lines are left out. */
-export function readRegistration(request: RegisterServerRequest, allowPrivate: boolean) {
+export function readRegistration(request: RegisterServerRequest, networks: Networks) {
   const fields = fieldsOf(request);
   const requestId = fields.id("requestId");
   const name = fields.fitting("name", serverNameProblem);
   const address = fields.address("address");
-  if (!allowPrivate) {
-    if (isIP(address) !== 0 && isClosed(address))
-      fields.refuse("address", "must be a public address");
-    if (/(?:^|\.)localhost$/.test(address)) fields.refuse("address", "must be a public address");
+  // What a name stands for is found out when it is connected to; this one needs no asking.
+  const literal = /(?:^|\.)localhost$/.test(address) ? "127.0.0.1" : address;
+  if (isIP(literal) !== 0 && !literal.includes("%") && !networks.allows(literal)) {
+    fields.refuse("address", "is not allowed: must be public or in an allowed network");
   }
   const port = fields.int("port", { min: 1, max: 65_535, default: 22 });
   const user = request.user === "" ? "chom" : request.user;

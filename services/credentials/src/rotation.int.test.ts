@@ -1,3 +1,4 @@
+import { networksOf } from "@chom/shared/input/networks";
 import { randomBytes } from "node:crypto";
 import { RotateKeyInput } from "@chom/proto/chom/credentials/v1/events";
 import { hashId } from "@chom/shared/aggregate/id";
@@ -49,7 +50,8 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     handle: (...[of, id, command, input, cause]) =>
       handleCommand(histories, { of, id, command, input, cause }),
   } as Pick<App, "load" | "handle">;
-  const ports = () => localSigner({ app, store, allowPrivate: true });
+  const ports = () =>
+    localSigner({ app, store, networks: networksOf(["10.0.0.0/8", "127.0.0.0/8"]) });
 
   let servers: ReturnType<typeof sshServers>;
   let fence = 10;

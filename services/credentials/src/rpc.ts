@@ -1,4 +1,5 @@
 /** CredentialsService: registers servers, installs their first key, rotates it, and lists them. */
+import type { Networks } from "@chom/shared/input/networks";
 import {
   CredentialsServiceService,
   type GetServerRequest,
@@ -25,7 +26,7 @@ export type CredentialsParts = {
   readonly store: KeyStore;
   readonly ports: SessionPorts;
   readonly rotate: AnyJob;
-  readonly allowPrivate: boolean;
+  readonly networks: Networks;
 };
 
 const firstKeyId = (serverId: string): string => hashId("key", serverId, "first");
@@ -35,9 +36,9 @@ const isSame = (a: Server, b: Pick<Server, "name" | "address" | "port" | "user" 
   JSON.stringify([a.name, a.address, a.port, a.user, a.hostKeys]) ===
   JSON.stringify([b.name, b.address, b.port, b.user, b.hostKeys]);
 
-function register(app: App, { store, allowPrivate }: CredentialsParts) {
+function register(app: App, { store, networks }: CredentialsParts) {
   return unary(async (request: RegisterServerRequest, { tenant, actor }: Caller) => {
-    const { requestId, ...facts } = readRegistration(request, allowPrivate);
+    const { requestId, ...facts } = readRegistration(request, networks);
     const serverId = hashId("server", tenant, requestId);
     const known = await app.load(server, tenant, serverId);
     if (known.state.status !== "absent" && !isSame(known.state, facts)) {

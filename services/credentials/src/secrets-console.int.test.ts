@@ -26,7 +26,7 @@ describe.skipIf(!support.ok)("secrets:rotate", () => {
   beforeAll(async () => {
     [ground, vps] = await Promise.all([startGround(), startVps()]);
     service = await startServiceProcess(ground, "credentials", {
-      CHOM_ALLOW_PRIVATE_ADDRESSES: "true",
+      CHOM_ALLOWED_NETWORKS: "10.0.0.0/8,127.0.0.0/8",
     });
     scheduler = await startServiceProcess(ground, "scheduler");
     const { address } = service;

@@ -95,7 +95,7 @@ describe.skipIf(!support.ok)("the service", () => {
         PATH: process.env["PATH"],
         ...env,
         CHOM_LOG_LEVEL: "info",
-        CHOM_ALLOW_PRIVATE_ADDRESSES: "true",
+        CHOM_ALLOWED_NETWORKS: "10.0.0.0/8,127.0.0.0/8",
       },
       stdio: ["ignore", "pipe", "inherit"],
     });

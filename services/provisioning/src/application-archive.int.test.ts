@@ -5,6 +5,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
+import { networksOf } from "@chom/shared/input/networks";
 import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { applicationArchive, configuredArchive } from "./application-archive.ts";
@@ -16,6 +17,7 @@ const bytes = `an archive of ${folder}`;
 const sha256 = createHash("sha256").update(bytes).digest("hex");
 const other = createHash("sha256").update(`not ${bytes}`).digest("hex");
 const signal = AbortSignal.timeout(30_000);
+const local = networksOf(["127.0.0.0/8"]);
 let requests = 0;
 const server = createServer((request, response) => {
   requests += 1;
@@ -38,6 +40,7 @@ test("an address is fetched once, checked and kept", async () => {
     const { sizeBytes, open } = await applicationArchive(
       `${address}/archive.tar.gz`,
       sha256,
+      local,
       kept,
     ).ready(signal);
     expect(sizeBytes).toBe(bytes.length);
@@ -47,7 +50,7 @@ test("an address is fetched once, checked and kept", async () => {
 });
 
 test("a download with another hash is refused and not kept", async () => {
-  const wrong = applicationArchive(`${address}/archive.tar.gz`, other, kept);
+  const wrong = applicationArchive(`${address}/archive.tar.gz`, other, local, kept);
   const before = requests;
   await expect(wrong.ready(signal)).rejects.toMatchObject({ code: "checksum-mismatch" });
   await expect(wrong.ready(signal)).rejects.toMatchObject({ code: "checksum-mismatch" });
@@ -55,19 +58,19 @@ test("a download with another hash is refused and not kept", async () => {
 });
 
 test("an address that answers badly or not at all is tried again later", async () => {
-  const absent = applicationArchive(`${address}/absent`, other, kept);
+  const absent = applicationArchive(`${address}/absent`, other, local, kept);
   await expect(absent.ready(signal)).rejects.toMatchObject({
     code: "repo-unavailable",
     kind: "transient",
   });
-  const silent = applicationArchive("http://127.0.0.1:1/x", other, kept);
+  const silent = applicationArchive("http://127.0.0.1:1/x", other, local, kept);
   await expect(silent.ready(signal)).rejects.toMatchObject({ code: "repo-unavailable" });
 });
 
 test("a file that changed after it was checked is checked again", async () => {
   const path = join(folder, "archive.tar.gz");
   writeFileSync(path, bytes);
-  const archive = applicationArchive(path, sha256, kept);
+  const archive = applicationArchive(path, sha256, local, kept);
   expect((await archive.ready(signal)).sizeBytes).toBe(bytes.length);
   writeFileSync(path, "swapped");
   await expect(archive.ready(signal)).rejects.toMatchObject({ code: "checksum-mismatch" });
@@ -83,4 +86,11 @@ test("half a configuration is refused, none is none", () => {
     const configure = () => configuredArchive(location, hash, "CHOM_X");
     expect(configure).toThrow(expect.objectContaining({ code: "invalid-config" }));
   }
+});
+
+test("case 25, 27: an archive is not fetched from a network that is not allowed", async () => {
+  const before = requests;
+  const inside = applicationArchive(`${address}/archive.tar.gz`, other, undefined, kept);
+  await expect(inside.ready(signal)).rejects.toMatchObject({ code: "address-not-allowed" });
+  expect(requests).toBe(before);
 });

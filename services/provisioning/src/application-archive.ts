@@ -4,9 +4,11 @@ import { createReadStream, createWriteStream } from "node:fs";
 import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
-import { Readable, Transform } from "node:stream";
+import { type Readable, Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { failureOf } from "@chom/shared/failure/failure";
+import { Failure, failureOf } from "@chom/shared/failure/failure";
+import { fetchPublic } from "@chom/shared/input/fetch-public";
+import { type Networks, publicOnly } from "@chom/shared/input/networks";
 
 /** More than any release of WordPress or Laravel has. */
 const largestBytes = 512 * 1024 * 1024;
@@ -34,16 +36,21 @@ const capped = (): Transform => {
   });
 };
 
-async function download(location: string, path: string, signal: AbortSignal): Promise<void> {
-  const response = await fetch(location, { signal }).catch((cause: unknown) => {
+async function download(
+  { location, path, networks }: { location: string; path: string; networks: Networks },
+  signal: AbortSignal,
+): Promise<void> {
+  const response = await fetchPublic(location, { networks, signal }).catch((cause: unknown) => {
+    if (cause instanceof Failure) throw cause;
     throw failureOf("repo-unavailable", `${location} does not answer`, { cause });
   });
-  if (!response.ok || !response.body) {
-    throw failureOf("repo-unavailable", `${location} answers ${response.status}`);
+  if (response.statusCode !== 200) {
+    response.destroy();
+    throw failureOf("repo-unavailable", `${location} answers ${response.statusCode}`);
   }
   const partial = `${path}.${process.pid}.partial`;
   try {
-    await pipeline(Readable.fromWeb(response.body), capped(), createWriteStream(partial), {
+    await pipeline(response, capped(), createWriteStream(partial), {
       signal,
     });
     await rename(partial, path);
@@ -59,6 +66,7 @@ async function download(location: string, path: string, signal: AbortSignal): Pr
 export function applicationArchive(
   location: string,
   sha256: string,
+  networks = publicOnly,
   keptIn = join(tmpdir(), "chom-archives"),
 ): ApplicationArchive {
   const isAddress = /^https?:\/\//.test(location);
@@ -69,7 +77,7 @@ export function applicationArchive(
     async ready(signal) {
       if (isAddress && !(await stat(path).catch(() => undefined))) {
         await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-        await download(location, path, signal);
+        await download({ location, path, networks }, signal);
       }
       const file = await stat(path).catch((cause: unknown) => {
         throw failureOf("invalid-config", `there is no archive at ${path}`, { cause });
@@ -93,6 +101,7 @@ export function configuredArchive(
   location: string | undefined,
   sha256: string | undefined,
   name: string,
+  networks = publicOnly,
 ): ApplicationArchive | undefined {
   if (!location && !sha256) return undefined;
   if (!location || !/^[0-9a-f]{64}$/.test(sha256 ?? "")) {
@@ -101,5 +110,5 @@ export function configuredArchive(
       `${name} needs ${name}_SHA256 with 64 hex digits, and the other way round`,
     );
   }
-  return applicationArchive(location, sha256 ?? "");
+  return applicationArchive(location, sha256 ?? "", networks);
 }

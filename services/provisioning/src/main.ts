@@ -1,4 +1,5 @@
 /** The provisioning service: puts sites on servers and takes them off again. */
+import { networks } from "@chom/shared/input/networks";
 import { int, text } from "@chom/shared/service/settings";
 import { serve } from "@chom/shared/service/serve";
 import { configuredArchive } from "./application-archive.ts";
@@ -21,6 +22,7 @@ await serve({
     wordpressSha256: text("CHOM_WORDPRESS_ARCHIVE_SHA256", optional),
     laravelArchive: text("CHOM_LARAVEL_ARCHIVE", optional),
     laravelSha256: text("CHOM_LARAVEL_ARCHIVE_SHA256", optional),
+    networks: networks("CHOM_ALLOWED_NETWORKS"),
     quarantineDays: int("CHOM_QUARANTINE_DAYS", { min: 0, max: 365, fallback: 7 }),
   },
   cast: (app, settings) => {
@@ -31,11 +33,13 @@ await serve({
       settings.wordpressArchive,
       settings.wordpressSha256,
       "CHOM_WORDPRESS_ARCHIVE",
+      settings.networks,
     );
     const laravel = configuredArchive(
       settings.laravelArchive,
       settings.laravelSha256,
       "CHOM_LARAVEL_ARCHIVE",
+      settings.networks,
     );
     const archives = { wordpress, laravel };
     const provision = provisionSite({ claims, secrets, archives, quarantineDays });

@@ -100,7 +100,7 @@ beforeAll(async () => {
       CHOM_ALERT_EVERY: "1d",
       CHOM_ALERT_WEBHOOK_URL: webhook,
       CHOM_ALERT_WEBHOOK_SECRET_FILE: secretFile,
-      CHOM_ALERT_WEBHOOK_PRIVATE: "true",
+      CHOM_ALLOWED_NETWORKS: "127.0.0.0/8",
     },
   );
   const seed = new Secret(readFileSync(ground.seedFiles.pruner, "utf8"));

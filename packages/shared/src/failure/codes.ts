@@ -72,6 +72,7 @@ const table: Record<string, CodePolicy> = {
   "needs-operator": { kind: "operator" },
   // configuration and names
   "invalid-config": { kind: "permanent" },
+  "address-not-allowed": { kind: "permanent" },
   "unsupported-type": { kind: "permanent" },
   "quota-exceeded": { kind: "permanent" },
   "name-taken": { kind: "permanent" },

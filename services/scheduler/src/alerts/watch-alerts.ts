@@ -1,16 +1,10 @@
 /** Alerts as a part of the scheduler: settings, the projection with its sinks, and the ticks. */
 import { operator } from "@chom/shared/failure/failure";
+import { networks } from "@chom/shared/input/networks";
+import { httpUrlProblem } from "@chom/shared/input/url";
 import type { Projection } from "@chom/shared/projection/projection";
 import type { App, Tick } from "@chom/shared/service/app";
-import {
-  durationMs,
-  flag,
-  int,
-  list,
-  secretFile,
-  url,
-  type Values,
-} from "@chom/shared/service/settings";
+import { durationMs, int, list, secretFile, url, type Values } from "@chom/shared/service/settings";
 import { alertList } from "./alert-projection.ts";
 import { checkAlerts, useThresholds } from "./check-alerts.ts";
 import { deliverAlerts, dropTold } from "./deliver-alerts.ts";
@@ -42,7 +36,7 @@ export const alertReaders = {
   alertExpected: list("CHOM_ALERT_EXPECTED_SECONDS", { fallback: [] }),
   webhookUrl: url("CHOM_ALERT_WEBHOOK_URL", { fallback: undefined }),
   webhookSecret: secretFile("CHOM_ALERT_WEBHOOK_SECRET_FILE", { fallback: undefined }),
-  webhookPrivate: flag("CHOM_ALERT_WEBHOOK_PRIVATE", { fallback: false }),
+  webhookNetworks: networks("CHOM_ALLOWED_NETWORKS"),
 } as const;
 
 export type AlertSettings = Values<typeof alertReaders>;
@@ -66,15 +60,14 @@ const thresholdsOf = (settings: AlertSettings): AlertThresholds => ({
 });
 
 function webhookOf(settings: AlertSettings): Webhook | undefined {
-  const { webhookUrl, webhookSecret: secret, webhookPrivate: allowPrivate } = settings;
+  const { webhookUrl, webhookSecret: secret, webhookNetworks } = settings;
   if (!webhookUrl) return undefined;
-  if (!/^https?:$/.test(new URL(webhookUrl).protocol)) {
-    throw operator("bad-settings", "CHOM_ALERT_WEBHOOK_URL must begin with https:// or http://");
-  }
+  const problem = httpUrlProblem(webhookUrl);
+  if (problem) throw operator("bad-settings", `CHOM_ALERT_WEBHOOK_URL ${problem}`);
   if (!secret) {
     throw operator("bad-settings", "CHOM_ALERT_WEBHOOK_SECRET_FILE is not set: alerts are signed");
   }
-  return { url: webhookUrl, secret, allowPrivate };
+  return { url: webhookUrl, secret, networks: webhookNetworks };
 }
 
 /** The projection and the ticks. Failure `operator` "bad-settings". */

@@ -1,19 +1,21 @@
 /** Telling an alert to a URL: signed, with an id that makes repeats harmless, and never to an address of our own. */
 import { createHmac, timingSafeEqual } from "node:crypto";
-import { lookup as lookUp } from "node:dns";
 import { type ClientRequest, request as plainRequest } from "node:http";
 import { request as tlsRequest } from "node:https";
-import { isIP, type LookupFunction } from "node:net";
-import { permanent, transient } from "@chom/shared/failure/failure";
+import { isIP } from "node:net";
+import { transient } from "@chom/shared/failure/failure";
+import type { Networks } from "@chom/shared/input/networks";
+import { lookupIn, type Resolver, resolveIn } from "@chom/shared/input/resolve";
+import { hostOf } from "@chom/shared/input/url";
 import type { Secret } from "@chom/shared/secrets/secret";
-import { isPublicAddress } from "./public-address.ts";
 
 export type Webhook = {
   readonly url: string;
   /** Key of the signature. */
   readonly secret: Secret;
-  /** Also addresses that are not public; for receivers beside us and for tests. */
-  readonly allowPrivate: boolean;
+  /** Where receivers may be. */
+  readonly networks: Networks;
+  readonly resolver?: Resolver | undefined;
 };
 
 const timeoutMs = 10_000;
@@ -37,37 +39,19 @@ export function isSigned(
   return timingSafeEqual(Buffer.from(wanted), Buffer.from(signature));
 }
 
-const refused = (host: string) =>
-  permanent("not-permitted", `${host} is no public address; see CHOM_ALERT_WEBHOOK_PRIVATE`);
-
-/** Resolves as usual, but only to public addresses: checked on the very answer that is connected to. */
-const publicOnly: LookupFunction = (host, options, done) => {
-  lookUp(host, { ...options, all: true }, (error, found) => {
-    if (error) return done(error, "", 0);
-    const [first] = found;
-    if (!first || !found.every(({ address }) => isPublicAddress(address))) {
-      return done(refused(host), "", 0);
-    }
-    if (options.all) done(null, found);
-    else done(null, first.address, first.family);
-  });
-};
-
 /**
- * Sends once; redirects are not followed. Fails with `not-permitted` for an address of our own, and with
+ * Sends once; redirects are not followed. Fails with `address-not-allowed` for an address of our own, and with
  * `service-unavailable` when the receiver does not answer with 2xx within 10 s.
  */
-export function send(
+export async function send(
   webhook: Webhook,
   delivery: { readonly eventId: string; readonly body: string },
   now: Date,
 ): Promise<void> {
   const url = new URL(webhook.url);
-  const host = url.hostname.replace(/^\[|\]$/g, "");
+  const host = hostOf(url);
   // Literal addresses are never looked up.
-  if (!webhook.allowPrivate && isIP(host) !== 0 && !isPublicAddress(host)) {
-    return Promise.reject(refused(host));
-  }
+  if (isIP(host) !== 0) await resolveIn(webhook.networks, host, webhook.resolver);
   const { eventId, body } = delivery;
   const seconds = Math.floor(now.getTime() / 1_000);
   const options = {
@@ -82,7 +66,7 @@ export function send(
       "chom-event-id": eventId,
       "chom-signature": signatureOf(webhook.secret, seconds, body),
     },
-    ...(webhook.allowPrivate ? {} : { lookup: publicOnly }),
+    lookup: lookupIn(webhook.networks, webhook.resolver),
   };
   const request = url.protocol === "https:" ? tlsRequest(url, options) : plainRequest(url, options);
   return answered(request, body);
