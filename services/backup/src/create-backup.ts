@@ -31,5 +31,6 @@ export const createBackup = (deps: BackupDeps) =>
     timeoutMs: ({ estimatedBytes }) => timeoutFor(estimatedBytes),
     backoffMs: [120_000],
     exclusive: ({ siteId }) => [`site.${siteId}`],
+    circuit: ({ serverId }) => serverId,
     work: (input, run) => takeBackup(run, deps, input),
   });

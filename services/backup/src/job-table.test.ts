@@ -21,3 +21,10 @@ test("a restore has 2 tries 60 s apart, on the queue default, and 90 s or more f
   expect(timeoutOf(made, 0n)).toBeGreaterThanOrEqual(90_000);
   expect(timeoutOf(made, 1n << 40n)).toBeGreaterThan(timeoutOf(made, 0n));
 });
+
+test("backups and restores wait for a server whose jobs keep failing", () => {
+  const input = { serverId: "server-1" } as never;
+  for (const made of [createBackup(none), restoreBackup(none)]) {
+    expect(made.circuit?.(input)).toBe("server-1");
+  }
+});

@@ -52,6 +52,7 @@ export const restoreBackup = (deps: PointDeps) =>
     timeoutMs: ({ estimatedBytes }) => 3 * timeoutFor(estimatedBytes),
     backoffMs: [60_000],
     exclusive: ({ siteId }) => [`site.${siteId}`],
+    circuit: ({ serverId }) => serverId,
 
     async work(input, run): Promise<Restored> {
       const { serverId, siteId, backupId, restoreId } = input;

@@ -37,6 +37,7 @@ export const deprovisionSite = ({ secrets, quarantineDays }: DeprovisionDependen
     timeoutMs: 3_600_000,
     backoffMs: [60_000],
     exclusive: ({ siteId }) => [`site.${siteId}`],
+    circuit: ({ serverId }) => serverId,
 
     async work({ siteId, serverId, databaseName }, run): Promise<undefined> {
       const names = { ...namesOf(siteId), databaseName };

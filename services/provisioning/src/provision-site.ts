@@ -168,6 +168,7 @@ export const provisionSite = (deps: ProvisionDependencies) =>
     backoffMs: [60_000],
     exclusive: ({ siteId }) => [`site.${siteId}`],
     circuit: ({ serverId }) => serverId,
+    rateLimit: ({ serverId }) => ({ name: "provisioning", key: serverId }),
 
     async work(input, run): Promise<ProvisionedSite> {
       const { siteId, serverId, domain, kind } = input;

@@ -2,6 +2,7 @@
 import { IssueCertificateInput } from "@chom/proto/chom/ssl/v1/events";
 import { job } from "@chom/shared/job/job";
 import { certificate } from "./certificate.ts";
+import { orderLimits } from "./order-limits.ts";
 import { obtainCertificate, type Outside } from "./obtain-certificate.ts";
 
 /** Defers while DNS does not point here; skips when a certificate is served already. */
@@ -23,6 +24,8 @@ export const issueCertificate = (outside: Outside) =>
     timeoutMs: 120_000,
     backoffMs: [120_000, 600_000],
     exclusive: ({ siteId }) => [`site.${siteId}`],
+    circuit: ({ serverId }) => serverId,
+    rateLimit: orderLimits,
 
     async work({ siteId }, run) {
       const site = await outside.siteOf(run.tenant, siteId);

@@ -2,6 +2,7 @@
 import { RenewCertificateInput } from "@chom/proto/chom/ssl/v1/events";
 import { job } from "@chom/shared/job/job";
 import { certificate } from "./certificate.ts";
+import { orderLimits } from "./order-limits.ts";
 import { obtainCertificate, type Outside } from "./obtain-certificate.ts";
 import { isOvertaken, renewalDay } from "./renewal-policy.ts";
 
@@ -24,6 +25,8 @@ export const renewCertificate = (outside: Outside) =>
     // The CA's advice: a minute, ten, a hundred, then daily; the sweep asks again the next day.
     backoffMs: [60_000, 600_000, 6_000_000],
     exclusive: ({ siteId }) => [`site.${siteId}`],
+    circuit: ({ serverId }) => serverId,
+    rateLimit: orderLimits,
 
     async work({ siteId, serial, force }, run) {
       const site = await outside.siteOf(run.tenant, siteId);

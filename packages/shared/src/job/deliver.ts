@@ -17,7 +17,7 @@ import { type JournalWriter, openJournal } from "./journal-writer.ts";
 import { type Move, moveOf } from "./next-move.ts";
 import { decideStarted, infoOf, isFenced } from "./outcome-entries.ts";
 import { inputOf } from "./payload.ts";
-import { askTurn, judged, type NotYet } from "./turns.ts";
+import { askTurn, judged, type NotYet, type GiveBack } from "./turns.ts";
 import type { Delivery } from "./work-queue.ts";
 import { dropClaim, duplicateReason, otherOwner, uniqueOf } from "./unique.ts";
 import { endUnstarted } from "./unstarted.ts";
@@ -196,6 +196,7 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   if ("heldBy" in taken) return waitFor(hands, taken.heldBy);
   hold.add(taken.leases);
   await leaveQueue(hands, taken.leases);
+  let giveBack: GiveBack | undefined;
   if (move.do === "work") {
     const asked = {
       leases: engine.leases,
@@ -205,7 +206,10 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
       jobId: journal.jobId,
     };
     if (await isDuplicate(hands)) return done;
-    const notYet = await askTurn(engine.turns, { ...asked, hold: hold.add });
+    const charged = (how: GiveBack) => {
+      giveBack = how;
+    };
+    const notYet = await askTurn(engine.turns, { ...asked, hold: hold.add, charged });
     if (notYet) return waitForTurn(hands, notYet);
     await leavePool(hands);
   }
@@ -215,7 +219,7 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   if (move.do !== "work") return ending(startedSequence, fence, leaseKeys);
   const subject = { ...base, startedSequence };
   const settings = { subject, hold, stopping, fence, leaseKeys };
-  const judging = { circuit: job.circuit?.(input), jobId: journal.jobId, attempt };
+  const judging = { circuit: job.circuit?.(input), jobId: journal.jobId, attempt, giveBack };
   const work = () => runAttempt(settings);
   return reporting(subject, attempt, () =>
     judged(engine.turns, judging, { state: journal.state, work }),

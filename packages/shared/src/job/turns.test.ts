@@ -8,8 +8,11 @@ import { memoryLimitStore } from "../testing/memory-limit-store.ts";
 import { takeNote } from "../testing/toy-family.ts";
 import { createDispatch } from "./dispatch.ts";
 import type { AnyJob } from "./job.ts";
+import type { Run } from "./run.ts";
 
 const tenant = "tenant-1";
+// biome-ignore lint/suspicious/noExplicitAny: any job's run.
+type AnyRun = Run<any>;
 
 function setup(made: AnyJob, caps = {}) {
   const world = memoryWorld();
@@ -47,6 +50,59 @@ test("a job over its limit waits, journaled once and without an attempt, until t
   ]);
   expect(await state("c")).toMatchObject({ attempts: 1, end: { name: "JobCompleted" } });
 });
+
+test("a job that defers or skips gives back what it was charged", async () => {
+  let looks = 0;
+  const idle = {
+    ...takeNote,
+    of: ({ text }: { text: string }) => text,
+    rateLimit: () => ({ name: "provisioning", key: "s1" }),
+    work: async ({ text }: { text: string }, run: AnyRun) => {
+      looks += 1;
+      if (text === "skips") return run.skip("nothing to do");
+      if (looks < 5) return run.defer({ seconds: 1 }, "not yet");
+      return { length: 1 };
+    },
+  } as unknown as AnyJob;
+  const { send, runToEnd, journal, state } = setup(idle);
+  await send("defers");
+  await runToEnd();
+  for (const jobId of ["skips", "b"]) {
+    await send(jobId);
+    await runToEnd();
+  }
+  for (const jobId of ["defers", "skips", "b"]) {
+    const waits = (await journal(jobId)).filter(({ name }) => name === "JobWaiting");
+    expect(waits).toEqual([]);
+  }
+  expect(await state("b")).toMatchObject({ attempts: 1, end: { name: "JobCompleted" } });
+});
+
+test.each(["acme-unreachable", "repo-unavailable", "dns-unavailable"])(
+  "%s says nothing about the host, and neither does a job that skips",
+  async (code) => {
+    const failing = {
+      ...takeNote,
+      of: ({ text }: { text: string }) => text,
+      circuit: () => "s1",
+      tries: 1,
+      work: async ({ text }: { text: string }, run: AnyRun) => {
+        if (text.startsWith("skip")) return run.skip("nothing to do");
+        throw transient(text.startsWith("far") ? code : "ssh-unreachable", "no answer");
+      },
+    } as unknown as AnyJob;
+    const { send, runReady, journal } = setup(failing);
+    const waits = async (jobId: string) => {
+      await send(jobId);
+      await runReady();
+      return (await journal(jobId)).some(({ name }) => name === "JobWaiting");
+    };
+    for (const jobId of ["far-1", "far-2", "far-3", "near-1", "skip-1", "near-2"]) {
+      expect(await waits(jobId), jobId).toBe(false);
+    }
+    expect(await waits("near-3")).toBe(true);
+  },
+);
 
 test("after repeated failures of a host its other jobs wait without attempts, and one probe goes first", async () => {
   let isDown = true;

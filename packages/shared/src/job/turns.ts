@@ -29,7 +29,11 @@ type Asked = {
   readonly jobId: string;
   /** Told each slot as soon as it is taken. */
   readonly hold: (leases: readonly Lease[]) => void;
+  /** Told how to give back what was charged, when something was. */
+  readonly charged?: (giveBack: GiveBack) => void;
 };
+
+export type GiveBack = () => Promise<void>;
 
 const limitsOf = (job: AnyJob, input: unknown) => [job.rateLimit?.(input) ?? []].flat();
 
@@ -39,7 +43,7 @@ const limitsOf = (job: AnyJob, input: unknown) => [job.rateLimit?.(input) ?? []]
  */
 export async function askTurn(
   turns: Turns | undefined,
-  { leases, job, input, tenant, jobId, hold }: Asked,
+  { leases, job, input, tenant, jobId, hold, charged }: Asked,
 ): Promise<NotYet | undefined> {
   if (!turns) return undefined;
   for (const pool of poolsOf(turns.caps, tenant, job.server?.(input) ?? "")) {
@@ -55,38 +59,62 @@ export async function askTurn(
   const wanted = limitsOf(job, input);
   if (wanted.length === 0) return undefined;
   const answer = await turns.limits.take(wanted);
-  if ("charged" in answer) return undefined;
+  if ("charged" in answer) {
+    charged?.(answer.giveBack);
+    return undefined;
+  }
   if (circuit !== undefined) await turns.circuits.settle(circuit, jobId, "neither");
   const { name, key } = answer.refusedBy;
   return { reason: "limit", key: `${name} ${key}`, at: answer.until };
 }
 
-/** These are this process's or the broker's trouble, not the host's. */
-const ours = new Set(["lease-lost", "fenced", "log-unavailable", "lock-busy", "worker-stopping"]);
+/** These are this process's, the broker's or somebody else's trouble, not the host's. */
+const notOfHost = new Set([
+  ...["lease-lost", "fenced", "log-unavailable", "lock-busy", "worker-stopping"],
+  ...["signer-unavailable", "service-unavailable", "deadline-exceeded", "call-cancelled"],
+  ...["too-many-requests", "read-model-behind", "unexpected"],
+]);
+/** The CA, the name servers, the vault. */
+const elsewhere = /^(?:acme|dns|aaaa|caa|proxy|repo)-/;
 
 /** What an attempt's end says about the host. */
 export function saysOf(state: JobState, attempt: number): "worked" | "failed" | "neither" {
   const outcome = outcomeOf(state, attempt);
-  if (outcome === "completed" || outcome === "skipped") return "worked";
+  // Who skips may never have asked the host, so it proves nothing about it.
+  if (outcome === "completed") return "worked";
   if (outcome !== "failed" && outcome !== "retrying") return "neither";
   const { code = "", kind = "" } = state.failure ?? {};
-  return (kind === "transient" || kind === "unknown") && !ours.has(code) ? "failed" : "neither";
+  const isOfHost = !notOfHost.has(code) && !elsewhere.test(code);
+  return (kind === "transient" || kind === "unknown") && isOfHost ? "failed" : "neither";
 }
 
-/** Runs an attempt and tells the job's circuit how it went. */
+/** What an attempt leaves to be told and given back when it has ended. */
+type Judging = {
+  readonly circuit: string | undefined;
+  readonly jobId: string;
+  readonly attempt: number;
+  /** Of the limits that the attempt was charged to; undefined when there are none. */
+  readonly giveBack: GiveBack | undefined;
+};
+
+/** Runs an attempt, tells the job's circuit how it went, and gives back the limits of one that did nothing. */
 export async function judged<T>(
   turns: Turns | undefined,
-  { circuit, jobId, attempt }: { circuit: string | undefined; jobId: string; attempt: number },
+  { circuit, jobId, attempt, giveBack }: Judging,
   { state, work }: { state: () => JobState; work: () => Promise<T> },
 ): Promise<T> {
-  if (!turns || circuit === undefined) return work();
+  if (!turns || (circuit === undefined && !giveBack)) return work();
   let how: "worked" | "failed" | "neither" = "neither";
+  let isIdle = false;
   try {
     const answer = await work();
+    const outcome = outcomeOf(state(), attempt);
+    isIdle = outcome === "deferred" || outcome === "skipped";
     how = saysOf(state(), attempt);
     return answer;
   } finally {
-    // A circuit that cannot be told is no reason to repeat what was done.
-    await turns.circuits.settle(circuit, jobId, how).catch(() => {});
+    // A circuit or a limit that cannot be told is no reason to repeat what was done.
+    if (circuit !== undefined) await turns.circuits.settle(circuit, jobId, how).catch(() => {});
+    if (isIdle) await giveBack?.().catch(() => {});
   }
 }

@@ -8,7 +8,8 @@ import { charge, type Charges, refund } from "./sliding-window.ts";
 export type WantedLimit = { readonly name: LimitName; readonly key: string };
 
 export type LimitAnswer =
-  | { readonly charged: true }
+  /** `giveBack` takes the charges back, for what came to nothing; call it once at most. */
+  | { readonly charged: true; readonly giveBack: () => Promise<void> }
   /** Nothing was charged. `until`: when to ask again. */
   | { readonly refusedBy: WantedLimit; readonly until: Date };
 
@@ -76,7 +77,10 @@ export function limits(store: LimitStore, rates: Rates, clock: Clock): Limits {
           return refused(each, step.untilMs);
         }
       }
-      return { charged: true };
+      const giveAllBack = async () => {
+        for (const { each, at } of charged) await giveBack(each, at);
+      };
+      return { charged: true, giveBack: giveAllBack };
     },
   };
 }
