@@ -120,3 +120,13 @@ test("nothing is added to a batch that was cancelled", () => {
     expect.objectContaining({ code: "batch-ended" }),
   );
 });
+
+test("a skipped job is counted apart from completed ones, and its batch still completes", () => {
+  const state = created(2);
+  const tally = { completed: 1, skipped: 1, failed: 0, cancelled: 0 };
+  const events = decide(batch, state, "look", {
+    ...{ requested: 2, tally, failedJobId: "", recently: false },
+  });
+  expect(events.map(({ name }) => name)).toEqual(["BatchCompleted", "BatchFinished"]);
+  expect(after(state, events).tally).toEqual(tally);
+});

@@ -97,3 +97,13 @@ test("the next link gets the site and the server of the one before", () => {
     '{"siteId":"site-1","on":["server-1","x"]}',
   );
 });
+
+test("a skipped link lets the chain go on or stops it, as its policy says", () => {
+  const end = { chainId, jobId: linkId(chainId, 0), siteId: "", serverId: "" };
+  const namesOf = (onSkip: SkipPolicy) => {
+    const events = decide(chain, started(2, onSkip), "end", { ...end, outcome: "skipped" });
+    return [events.map(({ name }) => name), after(started(2, onSkip), events).status];
+  };
+  expect(namesOf(SkipPolicy.CONTINUE)).toEqual([["ChainLinkStarted"], "running"]);
+  expect(namesOf(SkipPolicy.STOP)).toEqual([["ChainCompleted"], "completed"]);
+});
