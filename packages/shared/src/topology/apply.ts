@@ -1,4 +1,5 @@
 /** Makes the broker have what the table says. Only the user `topology` may; running it again changes nothing. */
+import { setTimeout as sleep } from "node:timers/promises";
 import { api, type Nats, valueOf } from "../event-log/nats.ts";
 import type { ConsumerSettings } from "./consumers.ts";
 import {
@@ -20,6 +21,19 @@ export type ApplyOptions = {
 };
 
 export type Change = { readonly what: string; readonly did: "created" | "updated" };
+
+// "no suitable peers" and "temporarily unavailable": brokers of a cluster that has just started still find each other.
+const settling = [10_005, 10_008];
+
+/** A change of the broker, tried for half a minute while its cluster settles. Failure `transient` "log-unavailable". */
+async function change(nats: Nats, verb: string, body: object, doing: string): Promise<void> {
+  for (let left = 30; ; left -= 1) {
+    const answer = await api(nats, verb, body, 15_000);
+    const waits = "fault" in answer && settling.includes(answer.fault.code) && left > 0;
+    if (!waits) return void valueOf(answer, doing);
+    await sleep(1_000);
+  }
+}
 
 /**
  * Creates and updates streams, then consumers, and says what it did. A stream that is made gets an epoch: now, but
@@ -63,10 +77,8 @@ async function applyStream(
   const metadata = { ...have?.config.metadata, [epochKey]: known ?? String(epoch) };
   const verb = have ? "UPDATE" : "CREATE";
   const config = { ...have?.config, ...settings, metadata };
-  valueOf(
-    await api(nats, `STREAM.${verb}.${settings.name}`, config, 15_000),
-    `${verb.toLowerCase()} ${streamName(settings)}`,
-  );
+  const doing = `${verb.toLowerCase()} ${streamName(settings)}`;
+  await change(nats, `STREAM.${verb}.${settings.name}`, config, doing);
   return have ? "updated" : "created";
 }
 
@@ -83,18 +95,10 @@ async function applyConsumer(
     stream === "JOBS" || lastSequence === 0
       ? { deliver_policy: "all" }
       : { deliver_policy: "by_start_sequence", opt_start_seq: lastSequence + 1 };
-  valueOf(
-    await api(
-      nats,
-      `CONSUMER.DURABLE.CREATE.${stream}.${name}`,
-      {
-        stream_name: stream,
-        action: have ? "update" : "create",
-        config: { ...start, durable_name: name, name, ...have?.config, ...config },
-      },
-      15_000,
-    ),
-    `applying ${consumerName(consumer)}`,
-  );
+  const action = have ? "update" : "create";
+  const wanted = { ...start, durable_name: name, name, ...have?.config, ...config };
+  const body = { stream_name: stream, action, config: wanted };
+  const verb = `CONSUMER.DURABLE.CREATE.${stream}.${name}`;
+  await change(nats, verb, body, `applying ${consumerName(consumer)}`);
   return have ? "updated" : "created";
 }
