@@ -31,6 +31,7 @@ const checks: Check[] = [
     args: ["tools/check-dependencies.ts"],
   },
   { name: "conformance list", command: process.execPath, args: ["tools/check-conformance.ts"] },
+  { name: "supply chain", command: process.execPath, args: ["tools/sbom.ts", "--check"] },
   {
     name: "security cases",
     command: process.execPath,
