@@ -32,7 +32,7 @@ test("a job asked for by name runs with the queue and tags of the request", asyn
   expect(job).toMatchObject({ name: "backup.clean", queue: "high", tags: ["weekly"] });
 });
 
-test("the same request twice is one job, another under its id is refused", async () => {
+test("case 50: the same request twice is one job, another under its id is refused", async () => {
   const requestId = newId("twice");
   const first = await ask("backup.clean", {}, { tags: ["a"] }, requestId);
   expect((await ask("backup.clean", {}, { tags: ["a"] }, requestId)).jobId).toBe(first.jobId);

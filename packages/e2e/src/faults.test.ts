@@ -134,7 +134,7 @@ describe.skipIf(!support.ok)("faults on a real server", () => {
     expect(told("SiteProvisioned", "siteId", siteId)).toBe(1);
   });
 
-  test("a server with another host key is refused before any log-in is tried", async () => {
+  test("case 28, 29: a server with another host key is refused before any log-in is tried", async () => {
     const authLog = async () => (await vps.exec(["cat", "/var/log/auth.log"])).stdout;
     const before = (await authLog()).match(/Accepted|Failed|publickey/g)?.length ?? 0;
     const { serverId: wrong } = await world.clients.credentials.registerServer({

@@ -28,7 +28,7 @@ async function until(holds: () => Promise<boolean>, withinMs = 30_000): Promise<
 
 const firedIn = (ticks: readonly Tick[]) => ticks.filter(({ outcome }) => outcome === "fired");
 
-test("each planned second is recorded once and fires one job, also when the scheduler is killed", async () => {
+test("case 62: each planned second is recorded once and fires one job, also when the scheduler is killed", async () => {
   const { scheduleId } = await create({
     ...{ name: "each-second", everySeconds: 1n, overlap: OverlapPolicy.ALLOW },
   });

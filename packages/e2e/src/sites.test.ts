@@ -145,7 +145,7 @@ describe.skipIf(!support.ok)("sites on a real server", () => {
     });
   }
 
-  test("the same request id twice is one job and one site", async () => {
+  test("case 50: the same request id twice is one job and one site", async () => {
     const request = {
       requestId: newId("twice"),
       domain: "twice.chom.test",

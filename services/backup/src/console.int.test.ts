@@ -231,7 +231,7 @@ test("clean handles a missing backup folder: nothing is there, and nothing to de
   expect(code).toBe(0);
 });
 
-test("a dry run shows what goes and why, sums the space, keeps recent ones, and deletes nothing", async () => {
+test("case 78: a dry run shows what goes and why, sums the space, keeps recent ones, and deletes nothing", async () => {
   await seed("acme", "site-1", 40);
   const before = filesIn(join(vault, "acme"));
   const due = async () => (await runConsole(acme, ["backup:clean", "--dry-run", "--json"])).json();
@@ -251,7 +251,7 @@ test("a dry run shows what goes and why, sums the space, keeps recent ones, and 
   expect(filesIn(join(vault, "acme"))).toEqual(before);
 });
 
-test("without force it asks: no terminal is a refusal, and no is no", async () => {
+test("case 78: without force it asks: no terminal is a refusal, and no is no", async () => {
   const before = filesIn(join(vault, "acme"));
   const { code, err } = await runConsole(acme, ["backup:clean", "--json"]);
   expect(code).toBe(4);

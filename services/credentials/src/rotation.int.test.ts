@@ -213,7 +213,7 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     await Promise.all([postgres?.stop(), vps?.stop()]);
   });
 
-  test("a rotation ends with the new key in use, the old one refused, and its private half gone", async () => {
+  test("case 69: a rotation ends with the new key in use, the old one refused, and its private half gone", async () => {
     const serverId = await newServer();
     const { old, current, promotedAt } = await rotated(serverId);
     expect(current).not.toBe(old);
@@ -278,7 +278,7 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     240_000,
   );
 
-  test("a new key that does not open the server is taken back, and the old one stays", async () => {
+  test("case 68: a new key that does not open the server is taken back, and the old one stays", async () => {
     const serverId = await newServer();
     const before = await inside(`cat ${authorized}`);
     const old = currentKey(await stateOf(serverId))?.keyId;
@@ -337,7 +337,7 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     expect(await login(serverId, old)).toBe("ssh-auth-failed");
   }, 60_000);
 
-  test("the key that would be the last one is never removed", async () => {
+  test("case 68: the key that would be the last one is never removed", async () => {
     const serverId = await newServer();
     const { old, current, promotedAt } = await rotated(serverId);
     const state = await stateOf(serverId);
@@ -378,7 +378,7 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
   }, 60_000);
 
   const blobs = ["AAAAC3NzaC1lZDI1NTE5AAAAIA", "AAAAC3NzaC1lZDI1NTE5AAAAIB"] as const;
-  test("foreign lines stay byte for byte, whatever the file looks like", async () => {
+  test("case 70, 71: foreign lines stay byte for byte, whatever the file looks like", async () => {
     await inside("useradd -m lines");
     const file = "/home/lines/.ssh/authorized_keys";
     const user = "lines";
@@ -420,7 +420,7 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     }
   }, 90_000);
 
-  test("a link or an unchangeable file is refused and left as it is", async () => {
+  test("case 71: a link or an unchangeable file is refused and left as it is", async () => {
     await inside(
       "useradd -m linked; mkdir -p /home/linked/.ssh; echo precious >/root/precious; ln -s /root/precious /home/linked/.ssh/authorized_keys",
     );
@@ -433,7 +433,7 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     expect(await inside("ls -A /root/away")).toBe("");
   }, 30_000);
 
-  test("a server that shows another host key is stopped for all", async () => {
+  test("case 29: a server that shows another host key is stopped for all", async () => {
     const serverId = await newServer();
     await inside(
       "cp /etc/ssh/ssh_host_ed25519_key /root/host; cp /etc/ssh/ssh_host_ed25519_key.pub /root/host.pub; rm /etc/ssh/ssh_host_ed25519_key*; ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key; service ssh restart",

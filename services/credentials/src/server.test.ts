@@ -59,7 +59,7 @@ test("a login makes a pending server active, and the first key its current one",
   expect(now.when("activate", { serverId: "s1", keyId: "k1" })).toEqual([]);
 });
 
-test("a server that showed another host key stays stopped", () => {
+test("case 29: a server that showed another host key stays stopped", () => {
   const stopped = given(server, ...active, mismatched);
   expect(stopped.state.status).toBe("quarantined");
   expect(() => stopped.when("activate", { serverId: "s1", keyId: "k1" })).toThrow(/host key/);

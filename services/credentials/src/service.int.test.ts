@@ -164,7 +164,7 @@ describe.skipIf(!support.ok)("the service", () => {
     expect(theirs.servers).toEqual([]);
   }, 30_000);
 
-  test("the signer serves the running job of the caller's family on its own server, and nothing else", async () => {
+  test("case 39, 40: the signer serves the running job of the caller's family on its own server, and nothing else", async () => {
     const file = join(ground.folder, "look.sh");
     writeFileSync(file, 'out who "$(id -un)"\n');
     const { promise: held, resolve: release } = Promise.withResolvers<void>();

@@ -62,7 +62,7 @@ test.each([
   expect(codeOf(() => keyToSignWith(data, "chom", keys))).toBe("signer-refused");
 });
 
-test("a cut or changed request is refused at every byte", () => {
+test("case 66: a cut or changed request is refused at every byte", () => {
   const whole = request();
   for (let length = 0; length < whole.length; length += 1) {
     expect(codeOf(() => parseUserAuth(whole.subarray(0, length)))).toBe("signer-refused");

@@ -69,7 +69,7 @@ test("all bad settings are named at once, and nothing is started", async () => {
   }
 });
 
-test("unsafe keys and development keys in production are refused with the setting's name", async () => {
+test("case 42: unsafe keys and development keys in production are refused with the setting's name", async () => {
   const exposed = join(ground.folder, "exposed.key");
   copyFileSync(environment["CHOM_ROOT_KEY_FILE"] ?? "", exposed);
   chmodSync(exposed, 0o644);

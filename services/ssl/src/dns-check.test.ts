@@ -32,7 +32,7 @@ test("a name whose every address is the server's is pointed", async () => {
   expect(await ask({ aaaa: ["2001:db8::7"] })).toEqual({ ok: true });
 });
 
-test("a name without addresses, or with one elsewhere, is not pointed and says where it points", async () => {
+test("case 75: a name without addresses, or with one elsewhere, is not pointed and says where it points", async () => {
   expect(await ask({})).toMatchObject({ ok: false, code: "dns-not-pointed" });
   expect(await ask({ a: ["10.0.0.7", "192.0.2.9"] })).toEqual({
     ok: false,
@@ -47,7 +47,7 @@ test("one wrong AAAA record is enough, for the CA may choose it", async () => {
   });
 });
 
-test("the closest CAA records decide", async () => {
+test("case 75: the closest CAA records decide", async () => {
   const a = ["10.0.0.7"];
   const issue = (value: string): CaaRecord => ({ critical: 0, issue: value });
   expect(await ask({ a, caa: { "shop.test": [issue("other.test")] } })).toMatchObject({

@@ -169,7 +169,7 @@ test("a name that does not point here is deferred before the CA hears of it", as
   expect(calls).toEqual([]);
 });
 
-test("a chain for other names, or for another key, is never installed", async () => {
+test("case 74: a chain for other names, or for another key, is never installed", async () => {
   for (const chain of [pem("shop.chain"), pem("shop.other-key.chain")]) {
     const run = fakeRun(answers, { now });
     await expect(

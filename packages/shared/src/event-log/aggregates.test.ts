@@ -62,7 +62,7 @@ test("a command's events are appended with who, when and why", async () => {
   expect((await loadAggregate(histories, certificate, "other", "s1")).sequence).toBe(0);
 });
 
-test("the same seed twice is once, even where the state would now forbid it", async () => {
+test("case 51: the same seed twice is once, even where the state would now forbid it", async () => {
   const { log, asked, histories, cause } = setup();
   const many = () =>
     handleCommand(histories, {

@@ -63,7 +63,7 @@ test("times and numbers survive as canonical JSON", () => {
   expect(decodeEntry(happened, { ...entry, sequence: 1 }, sealer)?.data).toEqual(issued.data);
 });
 
-test("an event of an unknown type is skipped, even under a known name", () => {
+test("case 53: an event of an unknown type is skipped, even under a known name", () => {
   expect(decodeEntry(happened, stored({ type: "chom.later.v1.Invented" }), sealer)).toBeUndefined();
   expect(
     decodeEntry(happened, stored({ type: "chom.x.v1.ServerRegistered" }), sealer),
@@ -71,7 +71,7 @@ test("an event of an unknown type is skipped, even under a known name", () => {
   expect(decodeEntry(happened, stored({ type: "constructor" }), sealer)).toBeUndefined();
 });
 
-test("a body that is no such message is undecodable", () => {
+test("case 52: a body that is no such message is undecodable", () => {
   for (const body of ["", "null", "{", '"text"', "[]", '{"address":"unsealed"}']) {
     expect(() => decodeEntry(happened, stored({ body }), sealer), body).toThrow(
       expect.objectContaining({ code: expect.stringMatching(/entry-undecodable|key-missing/) }),

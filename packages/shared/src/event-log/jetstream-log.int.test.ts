@@ -110,7 +110,7 @@ test("a broker that stays away is log-unavailable, not a hang", { timeout: 40_00
   });
 });
 
-test("an entry the broker finds too large is refused for good", async () => {
+test("case 55: an entry the broker finds too large is refused for good", async () => {
   const { nats, log } = await openBroker();
   const huge = entryFor("evt.a.site.1", "x1", {
     body: "x".repeat((nats.info?.max_payload ?? 0) + 1),

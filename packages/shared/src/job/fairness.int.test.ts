@@ -67,7 +67,7 @@ async function sendMany(send: (id: string) => Promise<unknown>, count: number): 
   await Promise.all(Array.from({ length: 64 }, next));
 }
 
-test("with 10,000 jobs of one tenant queued, another tenant's job starts within as many completions as there are slots", async () => {
+test("case 56: with 10,000 jobs of one tenant queued, another tenant's job starts within as many completions as there are slots", async () => {
   const { engine, send, ready, options } = await setup();
   await sendMany((id) => send("acme", id), 10_000);
   expect((await ready("acme")).size).toBeLessThanOrEqual(slots);

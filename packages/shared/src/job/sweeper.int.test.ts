@@ -126,7 +126,7 @@ test("after the loss of the stream JOBS every open job is found in Postgres and 
   await until(async () => (await rows()).length === 0);
 }, 90_000);
 
-test("an item that was delivered too often is queued anew, and its job ends", async () => {
+test("case 54: an item that was delivered too often is queued anew, and its job ends", async () => {
   const { nats, engine, send, state } = await setup(2);
   const stop = new AbortController();
   const following = followAdvisories(engine, nats, "backup", stop.signal);

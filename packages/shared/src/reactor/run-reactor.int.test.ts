@@ -136,7 +136,7 @@ test("facts become work in their order, with ids made from the cause", async () 
   await expect.poll(unsettled).toBe(0);
 });
 
-test("an event that fails five times is quarantined with an alert, and the next one follows", async () => {
+test("case 54: an event that fails five times is quarantined with an alert, and the next one follows", async () => {
   const { put, log, nats, start, done, alerts, unsettled } = await setup();
   await put("poison");
   const garbage = "evt.acme.site.odd";

@@ -346,7 +346,7 @@ test("a caller who leaves ends the work", async () => {
   await expect.poll(() => aborted).toEqual(["call-cancelled"]);
 });
 
-test("a message beyond 1 MiB is refused", async () => {
+test("case 55: a message beyond 1 MiB is refused", async () => {
   const big = await failureOf(
     using({ token: await token() }, ({ jobs }) => jobs.getJob(get("x".repeat(1_100_000)))),
   );

@@ -57,7 +57,7 @@ test("a new root in front seals, and the old one still opens and fingerprints", 
   expect(code(() => gone.open("t", ["c"], old))).toBe("key-missing");
 });
 
-test("weak, short, repeated and broken keys are refused without printing them", () => {
+test("case 42: weak, short, repeated and broken keys are refused without printing them", () => {
   const ascending = Buffer.from(Array.from({ length: 32 }, (_, at) => at)).toString("base64");
   for (const key of [
     Buffer.alloc(32).toString("base64"),

@@ -96,7 +96,7 @@ test("a deleted consumer is named to its owner only; an undeclared one is listed
   ]);
 });
 
-test("a recreated journal gets a higher epoch, even when the clock went back", async () => {
+test("case 51: a recreated journal gets a higher epoch, even when the clock went back", async () => {
   const { nats } = await openBroker();
   await apply(nats, table, { nowMs: t0 });
   expect(await epochOf(nats, "JOURNAL")).toBe(t0);
@@ -170,7 +170,7 @@ test("every service may check the topology with its own permissions", async () =
   }
 });
 
-test("a family writes its own subjects and pulls its own work, and nothing else", async () => {
+test("case 47: a family writes its own subjects and pulls its own work, and nothing else", async () => {
   const { as } = await openSecured();
   const ssl = await as("ssl");
   const own = [
@@ -201,7 +201,7 @@ test("a family writes its own subjects and pulls its own work, and nothing else"
   }
 });
 
-test("no service may create, change, purge, delete or restore streams and consumers", async () => {
+test("case 47, 48: no service may create, change, purge, delete or restore streams and consumers", async () => {
   const { as } = await openSecured();
   for (const user of ["ssl", "scheduler", "dashboard"] as const) {
     const nats = await as(user);
@@ -223,7 +223,7 @@ test("no service may create, change, purge, delete or restore streams and consum
   }
 });
 
-test("nobody listens to answers or subjects of others", async () => {
+test("case 47: nobody listens to answers or subjects of others", async () => {
   const { as } = await openSecured();
   const ssl = await as("ssl");
   for (const subject of [

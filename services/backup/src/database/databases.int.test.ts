@@ -310,7 +310,7 @@ test("a missing program needs a person, and says what to install", async () => {
   }
 });
 
-test("no secret is among the arguments or in the environment of any program", async () => {
+test("case 65: no secret is among the arguments or in the environment of any program", async () => {
   const spy = join(files.path, "spy");
   mkdirSync(spy);
   const seen = join(files.path, "seen");

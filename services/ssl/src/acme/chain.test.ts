@@ -49,14 +49,14 @@ test("a chain that fits gives the facts of the certificate itself", () => {
   expect(fingerprint).toMatch(/^[0-9a-f]{64}$/);
 });
 
-test("more names, fewer names, another key or a broken chain is a mismatch", () => {
+test("case 74: more names, fewer names, another key or a broken chain is a mismatch", () => {
   expect(() => inspect("shop.more-names.chain")).toThrow(mismatch);
   expect(() => inspect("shop.chain", { names: [...names, "mail.shop.test"] })).toThrow(mismatch);
   expect(() => inspect("shop.other-key.chain")).toThrow(/another key/);
   expect(() => inspect("shop.broken-chain")).toThrow(/chain is broken/);
 });
 
-test("a certificate that ended or that begins tomorrow is a mismatch", () => {
+test("case 74: a certificate that ended or that begins tomorrow is a mismatch", () => {
   expect(() => inspect("shop.chain", { now: new Date("2027-06-01T00:00:00Z") })).toThrow(/ended/);
   expect(() => inspect("shop.chain", { now: new Date("2026-11-01T00:00:00Z") })).toThrow(/begins/);
 });

@@ -59,7 +59,7 @@ test("another kind of key is refused without showing it", () => {
   }
 });
 
-test("nothing of an account key object prints the private key", () => {
+test("case 41: nothing of an account key object prints the private key", () => {
   const secret = newAccountKey();
   const body = secret.reveal().split("\n")[1] ?? "";
   expect(
