@@ -8,6 +8,7 @@ import { DatabaseBackupsServiceService } from "@chom/proto/chom/backup/v1/databa
 import { RetentionServiceService } from "@chom/proto/chom/backup/v1/retention";
 import { CredentialsServiceService } from "@chom/proto/chom/credentials/v1/credentials";
 import { RotationsServiceService } from "@chom/proto/chom/credentials/v1/rotations";
+import { TokensServiceService } from "@chom/proto/chom/credentials/v1/tokens";
 import { EventsServiceService } from "@chom/proto/chom/events/v1/events";
 import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService } from "@chom/proto/chom/jobs/v1/jobs";
@@ -98,6 +99,7 @@ export function connectAll(context: Context) {
     databases: lazily(() => connectRpc(DatabaseBackupsServiceService, at("backup"))),
     retention: lazily(() => connectRpc(RetentionServiceService, at("backup"))),
     rotations: lazily(() => connectRpc(RotationsServiceService, at("credentials"))),
+    tokens: lazily(() => connectRpc(TokensServiceService, at("credentials"))),
     ssl: lazily(() => connectRpc(SslServiceService, at("ssl"))),
     dispatch: lazily(() => connectRpc(DispatchServiceService, at("scheduler"))),
     audit: lazily(() => connectRpc(AuditServiceService, at("scheduler"))),

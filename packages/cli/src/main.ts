@@ -18,6 +18,7 @@ import { queueCommands } from "./queue-commands.ts";
 import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
 import { siteCommands } from "./site-commands.ts";
+import { tokenCommands } from "./token-commands.ts";
 import { topologyCommands } from "./topology-commands.ts";
 import { workCommands } from "./work-command.ts";
 
@@ -68,6 +69,7 @@ for (const add of [
   scheduleCommands,
   eventCommands,
   queueCommands,
+  tokenCommands,
   topologyCommands,
   workCommands,
   completionCommands,

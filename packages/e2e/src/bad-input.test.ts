@@ -120,6 +120,7 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
   "services/credentials/src/secrets-console.int.test.ts": [
     ...["PreviewRotation", "RotateDueKeys", "GetRotationRun"],
   ],
+  "services/credentials/src/tokens.int.test.ts": ["CreateToken", "ListTokens", "RevokeToken"],
 };
 
 const hostile = [

@@ -13,4 +13,4 @@ export const personalFields: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** JSON names that some message declares personal or secret: masked wherever an input is shown. */
-export const sensitiveFields: readonly string[] = ["address", "inputJson", "jobsJson", "oneTimePassword", "oneTimePrivateKey", "spec", "specJson"];
+export const sensitiveFields: readonly string[] = ["address", "inputJson", "jobsJson", "oneTimePassword", "oneTimePrivateKey", "spec", "specJson", "token"];

@@ -19,6 +19,7 @@ export const resources: Readonly<Record<string, Readonly<Record<string, string>>
   "/chom.credentials.v1.RotationsService/PreviewRotation": { "serverId": "server" },
   "/chom.credentials.v1.RotationsService/RotateDueKeys": { "serverId": "server" },
   "/chom.credentials.v1.RotationsService/GetRotationRun": { "jobId": "job" },
+  "/chom.credentials.v1.TokensService/RevokeToken": { "tokenId": "token" },
   "/chom.events.v1.EventsService/Subscribe": { "aggregateId": "aggregate" },
   "/chom.jobs.v1.JobsService/GetJob": { "jobId": "job" },
   "/chom.jobs.v1.JobsService/ListJobs": { "siteId": "site", "serverId": "server", "chainId": "chain", "batchId": "batch", "scheduleId": "schedule" },

@@ -50,6 +50,27 @@ export const serverKeys = schema.table(
   (table) => [primaryKey({ columns: [table.tenant, table.serverId, table.keyId] })],
 );
 
+/** One row per API token; the hash is in its history only. */
+export const apiTokens = schema.table(
+  "api_tokens",
+  {
+    tenant: text("tenant").notNull(),
+    tokenId: text("token_id").notNull(),
+    name: text("name").notNull(),
+    role: text("role").notNull(),
+    permissions: jsonb("permissions").$type<readonly string[]>().notNull(),
+    createdBy: text("created_by").notNull(),
+    createdAt: time("created_at").notNull(),
+    expiresAt: time("expires_at").notNull(),
+    revokedAt: time("revoked_at"),
+    revokedBy: text("revoked_by").notNull().default(""),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenant, table.tokenId] }),
+    index("api_tokens_by_time").on(table.tenant, table.createdAt, table.tokenId),
+  ],
+);
+
 /** Never rebuilt; part of CHOM's own backup. A forgotten key keeps its public half and fingerprint only. */
 export const keys = secrets.table(
   "keys",

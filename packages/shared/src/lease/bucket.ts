@@ -8,7 +8,7 @@ import {
   type StoredMessage,
   valueOf,
 } from "../event-log/nats.ts";
-import { kvSubject } from "../topology/subjects.ts";
+import { type KvBucket, kvSubject } from "../topology/subjects.ts";
 
 export const stream = "KV_leases";
 const timeoutMs = 2_000;
@@ -16,7 +16,7 @@ const giveUpAfterMs = 6_000;
 const wrongSequence = 10071;
 const wrongSequenceInFlight = 10164;
 
-export type Bucket = "leases" | "limits";
+export type Bucket = Exclude<KvBucket, "snapshots">;
 
 /** True for what stands where a key was: deleted, purged or expired. */
 export const isGone = (message: StoredMessage): boolean =>

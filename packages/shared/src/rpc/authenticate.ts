@@ -83,6 +83,12 @@ export function tokenVerifier(keys: JSONWebKeySet): TokenVerifier {
   };
 }
 
+/** API tokens and signed ones, told apart by their form. Where no directory is given, only signed ones are taken. */
+export const anyToken =
+  (signed: TokenVerifier, api: TokenVerifier | undefined): TokenVerifier =>
+  (token) =>
+    api && !token.includes(".") ? api(token) : signed(token);
+
 const spiffe = /(?:^|, )URI:spiffe:\/\/chom\/([a-z][a-z0-9-]{0,31})(?=,|$)/g;
 
 /** The service named by a verified client certificate: exactly one SAN `URI:spiffe://chom/<service>`. */
@@ -99,7 +105,7 @@ async function identify(call: ServerCall, verify: TokenVerifier): Promise<Identi
     if (service === undefined) throw unauthenticated("the call carries no token");
     return { tenant: "", actor: service, permissions: [], service, traceparent: "" };
   }
-  const [, token] = /^bearer ([\w-]+\.[\w-]+\.[\w-]+)$/i.exec(header) ?? [];
+  const [, token] = /^bearer ([\w-]+\.[\w-]+\.[\w-]+|chom_[\w-]{51})$/i.exec(header) ?? [];
   if (!token || more.length > 0) {
     throw unauthenticated('the authorization header is not one "Bearer <token>"');
   }

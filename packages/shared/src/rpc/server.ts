@@ -10,7 +10,7 @@ import type { JSONWebKeySet } from "jose";
 import type { CallAudit } from "../audit/call-audit.ts";
 import { permanent } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
-import { authenticator, tokenVerifier } from "./authenticate.ts";
+import { anyToken, authenticator, tokenVerifier, type TokenVerifier } from "./authenticate.ts";
 import { checkContract, type ResourceTable } from "./roles.ts";
 import { bindHandlers, type RpcService } from "./unary.ts";
 
@@ -23,6 +23,8 @@ export type RpcServerOptions = {
   /** Left out only outside production: then the wire is plain and nobody is known by certificate. */
   readonly tls?: TlsIdentity | undefined;
   readonly tokenKeys: JSONWebKeySet;
+  /** Knows API tokens; without it they are refused. */
+  readonly apiTokens?: TokenVerifier;
   /** Permission by method path, from `@chom/proto/permissions`. */
   readonly permissions: Readonly<Record<string, string>>;
   /** What the ids in requests name, by method path; default `@chom/proto/resources`. */
@@ -77,7 +79,7 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
   const { services, permissions, logger, audit } = options;
   const server = new Server(limits);
   const authenticate = authenticator({
-    verify: tokenVerifier(options.tokenKeys),
+    verify: anyToken(tokenVerifier(options.tokenKeys), options.apiTokens),
     permissions,
     random: randomBytes,
   });

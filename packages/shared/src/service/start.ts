@@ -7,6 +7,7 @@ import { callAudit } from "../audit/call-audit.ts";
 import { classify, operator } from "../failure/failure.ts";
 import { connectNats, type Nats } from "../event-log/nats.ts";
 import type { WorkReport } from "../job/work-report.ts";
+import { apiTokenVerifier } from "../rpc/api-token.ts";
 import { startRpcServer, type RpcServer } from "../rpc/server.ts";
 import { keyring } from "../secrets/keyring.ts";
 import { createLogger, type Logger } from "../telemetry/logger.ts";
@@ -18,6 +19,7 @@ import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./c
 import { watchHealth } from "./health.ts";
 import { migrateService, openPostgres, type Postgres } from "./postgres.ts";
 import { type Runners, sharedTables, startRunners } from "./runners.ts";
+import { tokenDirectory } from "./token-directory.ts";
 import { type Readers, readSettings, type Values } from "./settings.ts";
 
 export type Service<R extends Readers> = {
@@ -186,6 +188,7 @@ async function startServer<R extends Readers>(
     listen,
     tls: loaded.tls,
     tokenKeys: loaded.tokenKeys,
+    apiTokens: apiTokenVerifier(tokenDirectory(app.nats), app.now),
     permissions,
     services: answers ? (cast.rpc ?? []) : [],
     audit: callAudit({

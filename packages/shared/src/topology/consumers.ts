@@ -38,6 +38,7 @@ const reactors: readonly (readonly [User, string, string])[] = [
   ["provisioning", "restores", "backups"],
   ["provisioning", "domains", "site"],
   ["credentials", "retire-keys", "server"],
+  ["credentials", "publish-tokens", "api-token"],
   ["scheduler", "fire-schedules", "schedule-ticks"],
   ["scheduler", "chains", "chain"],
   ["scheduler", "batches", "batch"],

@@ -43,6 +43,13 @@ const ownConsumers = (user: User, { consumers }: Topology): string[] =>
 const workConsumers = ({ consumers }: Topology): ConsumerSettings[] =>
   consumers.filter(({ stream, owner }) => stream === "JOBS" && owner !== undefined);
 
+/** Knowing whose API token a call shows, and noting that it was used. */
+const tokens: readonly string[] = [...reading("KV_api-tokens"), "$KV.api-token-uses.*"];
+
+/** Only credentials says what a token may do, and shows when it was used. */
+const issuing = (name: Family): readonly string[] =>
+  name === "credentials" ? ["$KV.api-tokens.*", ...reading("KV_api-token-uses")] : [];
+
 const family = (name: Family, table: Topology): Permissions => ({
   publish: [
     ...inspecting(table),
@@ -55,6 +62,8 @@ const family = (name: Family, table: Topology): Permissions => ({
     "$KV.leases.>",
     "$KV.limits.>",
     `$KV.snapshots.${name}.>`,
+    ...tokens,
+    ...issuing(name),
     `quar.${name}.*`,
     ...auditing,
   ],
@@ -82,6 +91,7 @@ const scheduler = (table: Topology): Permissions => ({
     ]),
     "$KV.leases.>",
     "$KV.snapshots.scheduler.>",
+    ...tokens,
     "quar.scheduler.*",
     ...auditing,
   ],

@@ -108,5 +108,7 @@ export const streams: readonly StreamSettings[] = [
     republish: { src: "$KV.leases.>", dest: "live.lease.>" },
   }),
   bucket("limits", { description: "rate limits" }),
+  bucket("api-tokens", { description: "what API tokens may do, by the SHA-256 of each" }),
+  bucket("api-token-uses", { description: "when API tokens were used last" }),
   bucket("snapshots", { description: "aggregate snapshots; may be lost at any time" }),
 ];

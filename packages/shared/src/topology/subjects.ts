@@ -43,8 +43,11 @@ export const quarantineSubject = (service: string, part: string): string =>
 export const leaseKey = (tenant: string, noun: string, id: string): string =>
   `${tenantToken(tenant)}.${nameToken("noun", noun)}.${token("id", id)}`;
 
+/** The buckets of the topology. */
+export type KvBucket = "leases" | "limits" | "snapshots" | "api-tokens" | "api-token-uses";
+
 /** Subject of a key of a KV bucket; every dot-separated part of the key must be an id. */
-export function kvSubject(bucket: "leases" | "limits" | "snapshots", key: string): string {
+export function kvSubject(bucket: KvBucket, key: string): string {
   return `$KV.${bucket}.${key
     .split(".")
     .map((part) => token("key", part))
