@@ -224,7 +224,7 @@ const failureOf = (call: Promise<unknown>): Promise<Failure> =>
 const refusal = async (by: { token?: string; client?: Identity }) =>
   (await failureOf(using(by, ({ jobs }) => jobs.getJob(get("x"))))).code;
 
-test("a token's tenant, subject and trace reach the handler", async () => {
+test("case 35: a token's tenant, subject and trace reach the handler", async () => {
   const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
   const answer = await using({ token: await token() }, ({ jobs }) =>
     jobs.getJob(get("fine"), { traceparent }),
@@ -240,7 +240,7 @@ test("an ES256 token is as good, and * grants every permission", async () => {
   await using({ token: made }, ({ jobs }) => jobs.getJob(get("fine")));
 });
 
-test("bad credentials are told apart from missing permissions, and neither gets in", async () => {
+test("case 37, 43: bad credentials are told apart from missing permissions, and neither gets in", async () => {
   const none = Buffer.from('{"alg":"none"}').toString("base64url");
   const good = await token();
   const [header = "", body = "", signature = ""] = good.split(".");
@@ -279,7 +279,7 @@ test("bad credentials are told apart from missing permissions, and neither gets 
   }
 });
 
-test("only a service's own certificate opens service methods", async () => {
+test("case 45: only a service's own certificate opens service methods", async () => {
   const open = { tenant: "acme", jobId: "j", fence: "1.1", serverId: "s" };
   const answer = await using({ client: clients.ssl }, ({ signer }) => signer.openSession(open));
   expect(answer).toMatchObject({ address: "ssl", user: "" });
@@ -377,7 +377,7 @@ test("a stream ends, fails and is held back by a slow reader", async () => {
   });
 });
 
-test("streams need a credential too", async () => {
+test("case 37: streams need a credential too", async () => {
   const request = { afterPosition: 5n, types: [], aggregate: "", aggregateId: "", stopAtEnd: true };
   const read = async () =>
     using({}, async ({ events }) => {
@@ -412,7 +412,7 @@ const reflectionPath = "/grpc.reflection.v1.ServerReflection/ServerReflectionInf
 /** ServerReflectionRequest{list_services: "*"}. */
 const listServices = Buffer.from([0x3a, 0x01, 0x2a]);
 
-test("health needs no credential and follows the service", async () => {
+test("case 37: health needs no credential and follows the service", async () => {
   expect(await raw(server.address, healthPath, Buffer.alloc(0))).toEqual(Buffer.from([0x08, 0x01]));
   server.setServing(false);
   expect(await raw(server.address, healthPath, Buffer.alloc(0))).toEqual(Buffer.from([0x08, 0x02]));
