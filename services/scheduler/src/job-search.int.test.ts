@@ -1,4 +1,4 @@
-/** Searching among 200,000 jobs: every filter finds its page by an index, whatever it asks for. */
+/** Searching among a million jobs: every filter finds its page by an index, whatever it asks for. */
 import { JobState } from "@chom/proto/chom/jobs/v1/jobs";
 import { sharedTablesSql } from "@chom/shared/projection/shared-tables.sql";
 import { Secret } from "@chom/shared/secrets/secret";
@@ -7,7 +7,7 @@ import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { conditionsOf, type JobFilter, pageQuery } from "./job-search.ts";
 
-const rows = 200_000;
+const rows = 1_000_000;
 let server: Postgres;
 let pool: Pool;
 
@@ -17,7 +17,15 @@ beforeAll(async () => {
   const shared = sharedTablesSql("scheduler");
   const folder = new URL("../migrations", import.meta.url);
   await migrateService({ url, service: "scheduler", shared, folder });
-  pool = openPostgres(url, "scheduler", 2);
+  pool = openPostgres(url, "scheduler", 1);
+  // Filled without its indexes, which are then made as the migrations made them: a third of the time.
+  await pool.sql.unsafe("set maintenance_work_mem = '256MB'");
+  await pool.sql.unsafe("alter table scheduler.jobs set unlogged");
+  const indexes = await pool.sql<{ indexname: string; indexdef: string }[]>`
+    select indexname, indexdef from pg_indexes
+    where schemaname = 'scheduler' and tablename = 'jobs' and indexname <> 'jobs_pk'`;
+  for (const { indexname } of indexes) await pool.sql.unsafe(`drop index scheduler.${indexname}`);
+  await pool.sql.unsafe("alter table scheduler.jobs drop constraint jobs_pk");
   // Two tenants of very different size, few failures, rare tags, chains and schedules.
   await pool.sql.unsafe(`
     insert into scheduler.jobs (tenant, job_id, family, name, queue, state, site_id, server_id, aggregate_id,
@@ -40,8 +48,11 @@ beforeAll(async () => {
       case when i % 50 = 3 then 'batch-' || i / 5000 else '' end,
       case when i % 900 = 7 then 'nightly' else '' end, i
     from generate_series(1, ${rows}) i`);
+  for (const { indexdef } of indexes) await pool.sql.unsafe(indexdef);
+  await pool.sql.unsafe(`alter table scheduler.jobs
+    add constraint jobs_pk primary key (tenant, job_id, family)`);
   await pool.sql.unsafe("analyze scheduler.jobs");
-});
+}, 300_000);
 afterAll(async () => {
   await pool?.close();
   await server?.stop();
@@ -50,6 +61,8 @@ afterAll(async () => {
 type Plan = {
   "Node Type": string;
   "Index Name"?: string;
+  "Actual Rows": number;
+  "Actual Loops": number;
   "Rows Removed by Filter"?: number;
   Plans?: Plan[];
 };
@@ -62,13 +75,17 @@ async function explained(filter: Partial<JobFilter>, after?: { createdAt: Date; 
     `explain (analyze, format json) ${query.sql}`,
     query.params as string[],
   );
-  const [told] = (row?.["QUERY PLAN"] ?? []) as { Plan: Plan; "Execution Time": number }[];
+  const [told] = (row?.["QUERY PLAN"] ?? []) as { Plan: Plan }[];
   if (!told) throw new Error("no plan");
   const all = nodes(told.Plan);
   return {
     scans: all.map((node) => node["Node Type"]).filter((type) => type.includes("Scan")),
-    wasted: all.reduce((sum, node) => sum + (node["Rows Removed by Filter"] ?? 0), 0),
-    ms: told["Execution Time"],
+    /** Rows that any node looked at, kept or not. */
+    read: all.reduce(
+      (sum, node) =>
+        sum + (node["Actual Rows"] + (node["Rows Removed by Filter"] ?? 0)) * node["Actual Loops"],
+      0,
+    ),
   };
 }
 
@@ -101,18 +118,17 @@ const searches: Readonly<Record<string, Partial<JobFilter>>> = {
 };
 
 test.each(Object.entries(searches))("%s is found without reading the table", async (_, filter) => {
-  const { scans, wasted, ms } = await explained(filter);
+  const { scans, read } = await explained(filter);
+  expect(scans.length).toBeGreaterThan(0);
   expect(scans).not.toContain("Seq Scan");
-  expect(wasted).toBeLessThan(6_000);
-  expect(ms).toBeLessThan(250);
+  expect(read).toBeLessThan(rows / 100);
 });
 
 test("a page deep in the list costs as much as the first one", async () => {
   const filter = { states: [JobState.COMPLETED] };
-  const { scans, wasted, ms } = await explained(filter, { createdAt: at(1_000), id: "zzz" });
+  const { scans, read } = await explained(filter, { createdAt: at(1_000), id: "zzz" });
   expect(scans).not.toContain("Seq Scan");
-  expect(wasted).toBeLessThan(200);
-  expect(ms).toBeLessThan(100);
+  expect(read).toBeLessThan(400);
 });
 
 test("a prefix finds exactly the ids that begin with it", async () => {
