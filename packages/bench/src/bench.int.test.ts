@@ -23,8 +23,10 @@ test("the bench measures every load that was asked for, with as many jobs as it 
     { jobs: 4, inFlight: 1 },
     { jobs: 40, inFlight: 16 },
   ]);
-  for (const { jobsPerSecond, rawJobsPerSecond, ratio } of rows) {
+  for (const { jobsPerSecond, rawJobsPerSecond, ratio, cpuMicros, rawCpuMicros } of rows) {
     expect(jobsPerSecond).toBeGreaterThan(0);
+    expect(cpuMicros).toBeGreaterThan(0);
+    expect(rawCpuMicros).toBeGreaterThan(0);
     expect(ratio).toBeCloseTo(jobsPerSecond / rawJobsPerSecond, 6);
   }
 });

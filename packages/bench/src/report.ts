@@ -35,8 +35,8 @@ export const machineLine = ({ cpus: count, model, memoryGb, node, natsServer }: 
   `${count} CPUs (${model}), ${memoryGb} GB; node ${node}, nats-server ${natsServer}; one broker, R1, on this machine`;
 
 export const tableHead = [
-  "sync_interval   in flight      jobs    jobs/s   raw jobs/s   ratio   client CPU/job",
-  "-------------  ----------  --------  --------  -----------  ------  ---------------",
+  "sync_interval   in flight      jobs    jobs/s   raw jobs/s   ratio   client CPU/job   raw CPU/job",
+  "-------------  ----------  --------  --------  -----------  ------  ---------------  ------------",
 ].join("\n");
 
 /** One row of the table. */
@@ -49,6 +49,7 @@ export const rowOf = (row: Throughput): string =>
     whole(row.rawJobsPerSecond).padStart(11),
     `${Math.round(row.ratio * 100)} %`.padStart(6),
     `${whole(row.cpuMicros)} µs`.padStart(15),
+    `${whole(row.rawCpuMicros)} µs`.padStart(12),
   ].join("  ");
 
 export const latencyLine = ({ sync, p50Ms, p99Ms }: Latency): string =>
