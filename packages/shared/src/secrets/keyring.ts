@@ -1,5 +1,13 @@
 /** The keyring: root keys from a file, one data key per tenant derived from them, AES-256-GCM with bound context. */
-import { createCipheriv, createDecipheriv, createHash, createHmac, hkdfSync } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+} from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { operator, permanent } from "../failure/failure.ts";
 import { Secret } from "./secret.ts";
@@ -24,8 +32,12 @@ function bound(tenant: string, context: readonly string[]): Buffer {
   return Buffer.concat(parts);
 }
 
-const derive = (root: RootKey, purpose: string, tenant: string): Buffer =>
-  Buffer.from(hkdfSync("sha256", root.key.reveal(), "", bound(tenant, [purpose]), rootBytes));
+/** As a key object: bytes would be made into one again at every use, which costs more than sealing a small text. */
+function derive(root: RootKey, purpose: string, tenant: string): KeyObject {
+  const info = bound(tenant, [purpose]);
+  const bytes = Buffer.from(hkdfSync("sha256", root.key.reveal(), "", info, rootBytes));
+  return createSecretKey(bytes);
+}
 
 /**
  * A Sealer over root keys, newest first: the first one seals, all of them open, the last (oldest) one makes
@@ -35,8 +47,8 @@ export function keyring(roots: readonly RootKey[], random: (bytes: number) => Bu
   const newest = roots[0];
   const oldest = roots.at(-1);
   if (!newest || !oldest) throw operator("key-missing", "the keyring holds no root key");
-  const cache = new Map<string, Buffer>();
-  const keyOf = (root: RootKey, purpose: string, tenant: string): Buffer => {
+  const cache = new Map<string, KeyObject>();
+  const keyOf = (root: RootKey, purpose: string, tenant: string): KeyObject => {
     const name = `${root.keyId} ${purpose} ${tenant}`;
     const found = cache.get(name) ?? derive(root, purpose, tenant);
     if (cache.size > 4096) cache.clear();
@@ -66,7 +78,7 @@ export function keyring(roots: readonly RootKey[], random: (bytes: number) => Bu
   };
 }
 
-function unseal(key: Buffer, context: Buffer, bytes: Buffer): Buffer {
+function unseal(key: KeyObject, context: Buffer, bytes: Buffer): Buffer {
   if (bytes.length < nonceBytes + tagBytes) {
     throw permanent("seal-broken", "sealed bytes are too short");
   }
