@@ -3,6 +3,7 @@ import { BackupKind } from "@chom/proto/chom/backup/v1/backup";
 import { SiteKind } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { permissions } from "@chom/proto/permissions";
 import { classify } from "@chom/shared/failure/failure";
+import { hostileTexts } from "@chom/shared/testing/hostile-text";
 import type { Clients } from "@chom/stack/clients";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { storedEntries } from "./stored-entries.ts";
@@ -193,7 +194,7 @@ test("the table of requests has every RPC of the contract", () => {
 });
 
 for (const [rpc, request] of Object.entries(wellFormed)) {
-  test(`${rpc} names the spoiled field and writes nothing`, async () => {
+  test(`case 01, 02, 61: ${rpc} names the spoiled field and writes nothing`, async () => {
     const before = await storedEntries(world.stack);
     for (const [field, value] of Object.entries(request)) {
       if (typeof value !== "string" || secretFields.has(field)) continue;
@@ -213,7 +214,42 @@ for (const [rpc, request] of Object.entries(wellFormed)) {
   });
 }
 
-test("an id that does not exist and another tenant's id are both NOT_FOUND", async () => {
+/** Texts for each field of each RPC. */
+const hostileCount = process.env["CHOM_HOSTILE"] === "long" ? 1_000 : 4;
+
+/** What went otherwise than it should: a text that is no text for people is refused, by its field's name. */
+async function misjudged(rpc: string, field: string, texts: readonly string[]): Promise<unknown[]> {
+  const answers = await Promise.all(
+    texts.map((text) => refusal(rpc, { ...wellFormed[rpc], [field]: text })),
+  );
+  return answers.flatMap(({ kind, fields }, at) => {
+    const isText = freeText.has(field) && (kind === "not-found" || kind === "none");
+    const isRefused = kind === "invalid" && fields.includes(snake(field));
+    return isText || isRefused ? [] : [{ rpc, field, kind, fields, text: texts[at] }];
+  });
+}
+
+test("case 01, 02, 03, 09, 10, 12, 46, 58: hostile texts in every field are refused, or are text and nothing else", async () => {
+  const before = await storedEntries(world.stack);
+  const next = hostileTexts(3);
+  const wrong: unknown[] = [];
+  for (const [rpc, request] of Object.entries(wellFormed)) {
+    for (const [field, value] of Object.entries(request)) {
+      const isText = typeof value === "string" && !/^[A-Z]+_KIND_/.test(value);
+      if (!isText || secretFields.has(field)) continue;
+      for (let sent = 0; sent < hostileCount; sent += 8) {
+        const made = Array.from({ length: Math.min(8, hostileCount - sent) }, next);
+        // What is a name after all, like "null", is no hostile one.
+        const texts = made.filter((text) => !/^[\w.:-]*$/.test(text));
+        wrong.push(...(await misjudged(rpc, field, texts)));
+      }
+    }
+  }
+  expect(wrong).toEqual([]);
+  expect(await storedEntries(world.stack)).toEqual(before);
+}, 7_200_000);
+
+test("case 33, 34: an id that does not exist and another tenant's id are both NOT_FOUND", async () => {
   const before = await storedEntries(world.stack);
   for (const rpc of Object.keys(wellFormed).filter((name) => !/list|register/i.test(name))) {
     expect([rpc, (await refusal(rpc, wellFormed[rpc])).kind]).toEqual([rpc, "not-found"]);
