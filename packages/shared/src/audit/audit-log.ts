@@ -116,7 +116,8 @@ async function store(parts: {
   let cause: unknown;
   for (let tries = 0; Date.now() < giveUpAt; tries += 1) {
     try {
-      const head = (chain.head ??= await readHead(nats, tenant, subject));
+      chain.head ??= await readHead(nats, tenant, subject);
+      const { head } = chain;
       const facts = block.map((each) => each.facts);
       const next = link(tenant, head, facts);
       const headers = {

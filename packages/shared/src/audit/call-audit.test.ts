@@ -23,9 +23,12 @@ function audited({ isDown = false } = {}) {
     },
     sensitive: ["domain", "password"],
     now: () => new Date(now),
-    newId: () => `id-${(id += 1)}`,
+    newId: () => {
+      id += 1;
+      return `id-${id}`;
+    },
   });
-  return { audit, entries, tick: (ms: number) => (now += ms) };
+  return { audit, entries, tick: (ms: number) => void (now += ms) };
 }
 const ann = { tenant: "acme", actor: "ann" };
 

@@ -134,7 +134,7 @@ test("case 80: verifying says that all is whole, and after a spoiled stream whic
     await admin.close();
     await thief.close();
   }
-});
+}, 180_000);
 
 test("case 80: an anchor that was moved in the database does not open", async () => {
   const [row] = await app.db.select().from(auditAnchors);
