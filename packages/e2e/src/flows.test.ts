@@ -1,12 +1,14 @@
 /** Chains and batches on the whole system. */
+import { FailedJobOutcome, JobState, WatchJobsRequest } from "@chom/proto/chom/jobs/v1/jobs";
 import {
   BatchSpec,
   ChainSpec,
   type FlowStep,
   SkipPolicy,
 } from "@chom/proto/chom/scheduler/v1/flows";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { newId, startWorld, type World } from "./world.ts";
+import { type Vps, vpsSupport } from "@chom/stack/vps";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { jobTimeoutMs, newId, startWorld, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -216,4 +218,135 @@ test("a chain of another tenant is not found, and bad steps are named", async ()
   ).rejects.toMatchObject({
     violations: [{ field: "spec.links[1].job_name", description: expect.any(String) }],
   });
+});
+
+const support = await vpsSupport();
+if (!support.ok) console.log(`skipped: chains on a real server: ${support.reason}`);
+
+describe.skipIf(!support.ok)("chains on a real server", () => {
+  let vps: Vps;
+  let serverId: string;
+  let siteId: string;
+  beforeAll(async () => {
+    ({ vps, serverId } = await world.addServer());
+  });
+
+  const stateOf = (jobId: string) => async () =>
+    (await world.clients.jobs.getJob({ jobId, minPosition: 0n })).job?.state;
+  const backup = (more: Partial<FlowStep> = {}): Partial<FlowStep> => ({
+    jobName: "backup.create",
+    inputJson: JSON.stringify({ siteId, kind: "BACKUP_KIND_FILES" }),
+    ...more,
+  });
+  /** The old names of what the journal tells of a job, in their order. */
+  async function queueEvents(jobId: string, types: readonly string[]): Promise<string[]> {
+    const found = [];
+    const wish = { stopAtEnd: true, types: [...types] };
+    const entries = world.clients.jobs.watchJobs(WatchJobsRequest.fromPartial(wish));
+    for await (const entry of entries) if (entry.jobId === jobId) found.push(entry.queueEvent);
+    return found;
+  }
+
+  test("a chain provisions a site, secures it and backs it up: later links know the site of the first", async () => {
+    const domain = "chained.chom.test";
+    await world.stack.pebble.addAddress(domain, vps.address);
+    const site = { domain, serverId, kind: "SITE_KIND_STATIC" };
+    const links = [
+      { jobName: "site.provision", inputJson: JSON.stringify(site) },
+      { jobName: "certificate.issue", inputJson: '{"siteId":"$site"}' },
+      { jobName: "backup.create", inputJson: '{"siteId":"$site","kind":"BACKUP_KIND_FULL"}' },
+    ];
+    const { chainId, read } = await chainOf({ name: "new site", links });
+    const ended = await until(read, (chain) => chain?.status !== "running", jobTimeoutMs);
+    expect(ended).toMatchObject({ status: "completed", position: 2 });
+    const jobs = await until(endedOf({ chainId }), ({ length }) => length === 3);
+    expect(jobs.map(({ name }) => name).toReversed()).toEqual(links.map(({ jobName }) => jobName));
+    siteId = jobs[0]?.siteId ?? "";
+    expect(siteId).not.toBe("");
+    expect(new Set(jobs.map((job) => job.siteId))).toEqual(new Set([siteId]));
+    for (const fact of ["SiteProvisioned", "CertificateIssued", "BackupCompleted"]) {
+      await world.feed.until(fact, jobTimeoutMs, (data) => data["siteId"] === siteId);
+    }
+  });
+
+  test("a link that needs a person parks its chain, and ResumeJob lets it go on", async () => {
+    const place = await world.feed.until("SiteProvisioned", 1_000, (of) => of["siteId"] === siteId);
+    const locked = `${String(place["rootPath"])}/public/locked`;
+    await vps.exec(["sh", "-c", `mkdir "$1" && chmod 0700 "$1" && : >"$1/f"`, "sh", locked]);
+    const { chainId, read } = await chainOf({ links: [backup(), good] });
+    const jobId = (await until(read, (chain) => chain?.jobId !== ""))?.jobId ?? "";
+    // Its family may not have been asked yet, so it may not be there.
+    const state = () => stateOf(jobId)().catch(() => undefined);
+    await until(state, (of) => of === JobState.PARKED, jobTimeoutMs);
+    expect(await read()).toMatchObject({ chainId, status: "running", position: 0 });
+    await vps.exec(["rm", "-r", locked]);
+    await world.clients.jobs.resumeJob({ jobId, reason: "the folder is gone" });
+    await until(read, (chain) => chain?.status === "completed", jobTimeoutMs);
+    await until(stateOf(jobId), (of) => of === JobState.COMPLETED);
+  });
+
+  test("a failed link that is retried lets its chain go on, and each exception was told", async () => {
+    const options = { tries: 2, backoffMs: [1_000n] };
+    await vps.cutNetwork();
+    const made = await chainOf({ links: [backup({ options } as never), good] }).catch(
+      async (error: unknown) => {
+        await vps.restoreNetwork();
+        throw error;
+      },
+    );
+    const failed = await until(made.read, (of) => of?.status === "failed", jobTimeoutMs).finally(
+      () => vps.restoreNetwork(),
+    );
+    expect(failed).toMatchObject({ position: 0 });
+    const jobId = failed?.jobId ?? "";
+    await until(stateOf(jobId), (of) => of === JobState.FAILED);
+    const types = ["JobExceptionOccurred", "JobFailed"];
+    expect(await queueEvents(jobId, types)).toEqual(types);
+    const retry = {
+      jobs: { jobIds: [jobId], filter: undefined, all: false },
+      reason: "it is back",
+    };
+    for await (const { progress } of world.clients.jobs.retryJobs(retry)) {
+      for (const { outcome } of progress?.results ?? []) {
+        expect(outcome).toBe(FailedJobOutcome.REQUESTED);
+      }
+    }
+    await until(made.read, (of) => of?.status === "completed", jobTimeoutMs);
+    const failures = async () => events("ChainFailed", `chain/${made.chainId}`).length;
+    await until(failures, (count) => count === 1);
+  });
+});
+
+test("a scheduler killed in the middle of flows: each ends once", async () => {
+  const chained = await chainOf({ name: "survives", links: [good, good, good] });
+  const batched = await batchOf({ name: "survives", jobs: [good, good, good], finally: good });
+  await world.stack.services.scheduler.kill();
+  await world.stack.services.scheduler.restart();
+  // Calls on a line that was cut fail until it is open again.
+  const calm =
+    <T>(read: () => Promise<T>) =>
+    () =>
+      read().catch(() => undefined);
+  await until(calm(chained.read), (chain) => chain?.status === "completed", 120_000);
+  await until(calm(batched.read), (batch) => batch?.status === "finished", 120_000);
+  const jobs = await until(endedOf({ chainId: chained.chainId }), ({ length }) => length === 3);
+  expect(new Set(jobs.map(({ state }) => state))).toEqual(new Set([JobState.COMPLETED]));
+  await until(endedOf({ batchId: batched.batchId }), ({ length }) => length === 3);
+  // The feed died with the process that fed it: another reads all that was told.
+  const told = async () => {
+    const seen = [];
+    for await (const { type, subject } of world.clients.past()) {
+      seen.push(`${type.slice(type.lastIndexOf(".") + 1)} ${subject}`);
+    }
+    return seen.filter((line) => line.endsWith(chained.chainId) || line.endsWith(batched.batchId));
+  };
+  const ends = [
+    `ChainCompleted chain/${chained.chainId}`,
+    `BatchCompleted batch/${batched.batchId}`,
+    `BatchFinished batch/${batched.batchId}`,
+  ];
+  const seen = await until(told, (lines) => ends.every((line) => lines.includes(line)));
+  for (const line of ends) expect(seen.filter((each) => each === line)).toEqual([line]);
+  const started = seen.filter((line) => line.startsWith("ChainLinkStarted"));
+  expect(started).toHaveLength(3);
 });

@@ -51,6 +51,13 @@ export function createClients(
       );
       return { events: eventsOf(stream), stop: () => leaving.abort() };
     },
+    /** The tenant's events so far. */
+    past: (): AsyncIterable<Event> =>
+      eventsOf(
+        events.calls.subscribe({
+          ...{ afterPosition: 0n, types: [], aggregate: "", aggregateId: "", stopAtEnd: true },
+        }),
+      ),
     /** A job's journal from its beginning, live until the job ends. */
     watch: (jobId: string): AsyncIterable<WatchJobResponse> =>
       jobs.calls.watchJob({ jobId, afterSequence: 0n }),
