@@ -13,6 +13,9 @@ function audited({ isDown = false } = {}) {
   };
   let id = 0;
   let now = 1_800_000_000_000;
+  const tick = (ms: number) => {
+    now += ms;
+  };
   const audit = callAudit({
     log: { write, note, close: async () => {} },
     service: "ssl",
@@ -28,7 +31,7 @@ function audited({ isDown = false } = {}) {
       return `id-${id}`;
     },
   });
-  return { audit, entries, tick: (ms: number) => void (now += ms) };
+  return { audit, entries, tick };
 }
 const ann = { tenant: "acme", actor: "ann" };
 
