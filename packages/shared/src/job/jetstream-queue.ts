@@ -15,12 +15,22 @@ import {
 } from "../topology/subjects.ts";
 import { type Clock, sleep } from "./clock.ts";
 import type { Queue } from "./job.ts";
-import { type Delivery, pollOrder, type WorkItem, type WorkQueue } from "./work-queue.ts";
+import { knownEmpty } from "./known-empty.ts";
+import {
+  type Delivery,
+  pollOrder,
+  strictOrder,
+  type TakeFrom,
+  type WorkItem,
+  type WorkQueue,
+} from "./work-queue.ts";
 
 const stream = "JOBS";
 const wrongSequence = new Set([10071, 10164]);
 // Items that come back by ack_wait send no wake-up; this is how late they may be noticed.
 const pollMs = 1_000;
+// Shorter than the poll, so that each of these asks all queues.
+const emptyMs = pollMs / 2;
 
 const subjectOf = ({ family, queue, tenant, jobId }: WorkItem): string =>
   workSubject(family, queue, tenant, jobId);
@@ -45,25 +55,49 @@ function carriedBy(message: Pulled): Entry | undefined {
   }
 }
 
+/** Looking into the queues of a family, and hearing of what comes; `woken` is called for each. */
+function looking(nats: Nats, family: Family, woken: () => void) {
+  let poll = 0;
+  const empty = knownEmpty(() => performance.now(), emptyMs);
+  const listening = nats.subscribe(wakeFilter(family), {
+    callback: (_, { subject }) => {
+      empty.changed(subject.split(".")[3] as Queue);
+      woken();
+    },
+  });
+  async function takeFrom(queue: Queue, batch: number): Promise<Delivery[]> {
+    const consumer = workConsumer(family, queue);
+    const tell = empty.look(queue);
+    const pulled = await pull(nats, { stream, consumer, batch, waitMs: 0 });
+    tell(pulled.length < batch);
+    return pulled.flatMap((message) => deliveryOf(nats, message, empty.changed) ?? []);
+  }
+  return {
+    changed: empty.changed,
+    async takeNow(max: number, { queues, wait }: Required<TakeFrom>): Promise<Delivery[]> {
+      poll += 1;
+      const taken: Delivery[] = [];
+      for (const queue of pollOrder(poll, queues)) {
+        if (taken.length >= max) break;
+        // Who does not wait wants to know for certain.
+        if (wait && empty.isEmpty(queue)) continue;
+        taken.push(...(await takeFrom(queue, Math.min(max - taken.length, 256))));
+      }
+      return taken;
+    },
+    close: () => listening.unsubscribe(),
+  };
+}
+
 /** Opens one family's queue. Only that family's user may use it. */
 export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQueue {
   let woken = () => {};
-  let poll = 0;
-  const listening = nats.subscribe(wakeFilter(family), { callback: () => woken() });
-  const put = (item: WorkItem, headers: Record<string, string>) =>
-    publish(nats, subjectOf(item), bodyOf(item), { headers });
-
-  async function takeNow(max: number, queues?: readonly Queue[]): Promise<Delivery[]> {
-    poll += 1;
-    const taken: Delivery[] = [];
-    for (const queue of pollOrder(poll, queues)) {
-      if (taken.length >= max) break;
-      const batch = Math.min(max - taken.length, 256);
-      const consumer = workConsumer(family, queue);
-      const pulled = await pull(nats, { stream, consumer, batch, waitMs: 0 });
-      taken.push(...pulled.flatMap((message) => deliveryOf(nats, message) ?? []));
-    }
-    return taken;
+  const { changed, takeNow, close } = looking(nats, family, () => woken());
+  async function put(item: WorkItem, headers: Record<string, string>) {
+    const answer = await publish(nats, subjectOf(item), bodyOf(item), { headers });
+    // The wake-up may still be on its way.
+    changed(item.queue);
+    return answer;
   }
 
   return {
@@ -97,12 +131,13 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
         ? "schedule"
         : "nothing";
     },
-    async take(max, signal, { queues, wait = true } = {}) {
+    async take(max, signal, { queues = strictOrder, wait = true } = {}) {
       while (!signal.aborted) {
         // Armed before looking, so that an item that comes meanwhile is not slept over.
         const wake = new AbortController();
-        woken = () => wake.abort();
-        const taken = await takeNow(max, queues).catch(async (error: unknown) => {
+        // A reason of our own: the default one is an error with its stack, for each wake-up.
+        woken = () => wake.abort("woken");
+        const taken = await takeNow(max, { queues, wait }).catch(async (error: unknown) => {
           // The caller tries again; a broker that is away must not make that a busy loop.
           await sleep(clock, pollMs, signal);
           if (signal.aborted) return [];
@@ -113,25 +148,37 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
       }
       return [];
     },
-    close: () => listening.unsubscribe(),
+    close,
   };
 }
 
 /** An undecodable subject cannot be published by our users; it is put away rather than delivered for ever. */
-function deliveryOf(nats: Nats, message: Pulled): Delivery | undefined {
+function deliveryOf(
+  nats: Nats,
+  message: Pulled,
+  changed: (queue: Queue) => void,
+): Delivery | undefined {
   const parts = parseWorkSubject(message.subject);
   if (!parts || !isFamily(parts.family)) {
     message.term("no subject of a work item");
     return undefined;
   }
+  const queue = parts.queue as Queue;
   return {
     ...parts,
-    queue: parts.queue as Queue,
+    queue,
     queued: carriedBy(message),
     deliveries: message.deliveries,
     working: message.working,
-    ack: message.ackSure,
-    nak: message.nak,
+    async ack() {
+      await message.ackSure();
+      // A queue that gives out no more at once may look empty; now there is room for one more.
+      changed(queue);
+    },
+    nak(delayMs) {
+      message.nak(delayMs);
+      changed(queue);
+    },
     quarantine: (code, reason) => quarantine(nats, parts.family, message, { code, reason }),
   };
 }

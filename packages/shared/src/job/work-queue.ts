@@ -56,9 +56,12 @@ export type WorkQueue = {
   close(): void;
 };
 
-const strict: readonly Queue[] = ["high", "default", "low"];
+/** High before default before low. */
+export const strictOrder: readonly Queue[] = ["high", "default", "low"];
 const agedEvery = 8;
 
 /** The order in which poll number `poll` (from 1) asks the queues: as given, every eighth time backwards. */
-export const pollOrder = (poll: number, queues: readonly Queue[] = strict): readonly Queue[] =>
-  poll % agedEvery === 0 ? queues.toReversed() : queues;
+export const pollOrder = (
+  poll: number,
+  queues: readonly Queue[] = strictOrder,
+): readonly Queue[] => (poll % agedEvery === 0 ? queues.toReversed() : queues);
