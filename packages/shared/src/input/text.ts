@@ -1,8 +1,6 @@
 /** Text for people: any sign but those that repaint a terminal, break a line or turn the reading direction. */
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused.
-const unprintable =
-  /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/;
+const unprintable = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/u;
 
 /** Why a text may not be shown to people, or undefined. Lengths in UTF-16 units; halves of a sign are refused. */
 export function textProblem(
