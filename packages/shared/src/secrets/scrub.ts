@@ -12,7 +12,10 @@ const shapes: readonly (readonly [RegExp, string])[] = [
   [/AGE-SECRET-KEY-(?:PQ-)?1[A-Z0-9]{10,}/gi, mask],
   [/\beyJ[\w-]{4,}\.eyJ[\w-]{4,}\.[\w-]*/g, mask],
   [/\b(?:AKIA|ASIA)[A-Z0-9]{16}\b/g, mask],
-  [/\b(?:gh[pousr]_\w{30,}|github_pat_\w{30,}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|chom_[\w-]{51})/g, mask],
+  [
+    /\b(?:gh[pousr]_\w{30,}|github_pat_\w{30,}|xox[abprs]-[\w-]{10,}|sk-[\w-]{20,}|chom_[\w-]{51})/g,
+    mask,
+  ],
   [/\bS[UAOCNXP][A-Z2-7]{56}\b/g, mask],
   [/\b(bearer|basic)(\s+)[\w.+/=~-]{8,}/gi, `$1$2${mask}`],
   // user:password@ of a URL, with the host left for people.

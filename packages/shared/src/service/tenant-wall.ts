@@ -84,7 +84,6 @@ export function walled(sql: postgres.Sql): postgres.Sql {
     const run = queryAs(sql, tenant, ...query);
     return {
       values: () => run(true),
-      // biome-ignore lint/suspicious/noThenProperty: drizzle awaits a query or asks it for its values first.
       then: (...next: Parameters<Promise<unknown>["then"]>) => run(false).then(...next),
     };
   }) as unknown as Unsafe;
