@@ -1,6 +1,7 @@
-/** Progress for people: at most one entry a second reaches the journal. */
+/** Progress for people: at most one entry a second reaches the journal, scrubbed. */
 import { journalEvents } from "./journal-events.ts";
 import type { Subject } from "./outcome-entries.ts";
+import { scrub } from "../secrets/scrub.ts";
 
 const everyMs = 1_000;
 
@@ -12,7 +13,7 @@ export function progressOf({ engine, journal, startedSequence }: Subject) {
     if (now - lastAt < everyMs) return;
     lastAt = now;
     const whole = Math.min(100, Math.max(0, Math.round(percent)));
-    const entry = journalEvents.JobProgressed({ percent: whole, message: message.slice(0, 500) });
+    const entry = journalEvents.JobProgressed({ percent: whole, message: scrub(message, 500) });
     journal.fact(startedSequence, [entry]).catch((error: unknown) => {
       engine.logger.debug({ err: error, jobId: journal.jobId }, "progress was not written");
     });

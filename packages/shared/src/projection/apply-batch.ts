@@ -3,6 +3,7 @@ import { and, eq, sql } from "drizzle-orm";
 import { decodeEntry, metaOf } from "../event-log/codec.ts";
 import type { Entry } from "../event-log/event-log.ts";
 import { classify } from "../failure/failure.ts";
+import { scrub } from "../secrets/scrub.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { CheckpointTables } from "./checkpoint-tables.ts";
@@ -128,7 +129,7 @@ async function applyCarefully(tx: Transaction, applying: Applying, entry: Entry)
       eventId: entry.id,
       eventType: entry.type,
       code,
-      message: message.slice(0, 1_000),
+      message: scrub(message, 1_000),
     };
     await tx.insert(tables.stops).values(stop).onConflictDoNothing();
     logger.error(

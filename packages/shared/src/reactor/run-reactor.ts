@@ -11,6 +11,7 @@ import { reactorConsumer } from "../topology/consumers.ts";
 import { quarantineSubject } from "../topology/subjects.ts";
 import { type Wanted, wantedBy } from "./react.ts";
 import type { Reactor } from "./reactor.ts";
+import { scrub } from "../secrets/scrub.ts";
 
 export type ReactorHost = {
   readonly service: string;
@@ -172,7 +173,7 @@ async function quarantine(settling: Settling, failure: Failure): Promise<void> {
     "chom-quarantined-subject": message.subject,
     "chom-quarantined-sequence": String(message.sequence),
     "chom-quarantined-code": failure.code,
-    "chom-quarantined-reason": escaped(failure.message.slice(0, 500)),
+    "chom-quarantined-reason": escaped(scrub(failure.message, 500)),
   };
   const subject = quarantineSubject(host.service, reactor.name);
   for (;;) {
