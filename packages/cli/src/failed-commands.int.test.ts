@@ -82,3 +82,12 @@ test("queues are monitored with an exit code, alerts are listed, and the past is
   const none = await chom("job", "list", "--id", "zzz", "--ended-after", "24h", "--json");
   expect(none.json()).toEqual([]);
 });
+
+test("clearing a queue counts first, asks, and needs a tenant where tenants share it", async () => {
+  const own = ["queue", "clear", "ssl", "low", "--tenant", "acme"];
+  expect((await chom(...own, "--dry-run", "--json")).json()).toEqual({});
+  expect(await chom(...own)).toMatchObject({ code: 4 });
+  expect((await chom(...own, "--force")).code).toBe(0);
+  expect((await chom("queue", "clear", "ssl", "low", "--force")).code).not.toBe(0);
+  expect((await chom("queue", "clear", "ssl", "lowest", "--force")).code).toBe(2);
+});

@@ -1,5 +1,6 @@
-/** `chom queue stats|pause|resume` and `chom lease list`. */
+/** `chom queue stats|pause|resume|clear` and `chom lease list`. */
 import {
+  ClearQueueResponse,
   HeldLease,
   PauseQueueResponse,
   QueueStats,
@@ -7,6 +8,7 @@ import {
 } from "@chom/proto/chom/jobs/v1/queues";
 import type { Command } from "commander";
 import { connected, contextOption, groupOf, leaf } from "./command.ts";
+import { confirmed } from "./confirm.ts";
 import { type Column, time } from "./output.ts";
 
 const shown = (value: bigint): string => String(value);
@@ -35,7 +37,49 @@ const leaseColumns: readonly Column<HeldLease>[] = [
 
 type Common = { json?: boolean };
 
-/** Adds `queue stats`, `queue pause`, `queue resume` and the group `lease`. */
+type ClearOptions = Common & { tenant: string; reason: string; force?: boolean; dryRun?: boolean };
+
+/** A call over thousands of jobs may take minutes. */
+const long = { deadlineMs: 3_600_000 };
+
+function clearCommand(queue: Command): void {
+  leaf(
+    queue,
+    "clear <family> <queue>",
+    "Cancel the jobs of a queue that have never started; what has started goes on. Asks before. All tenants share the queues: without --tenant only for platform.",
+    'chom queue clear backup low --dry-run\nchom queue clear backup low --tenant acme --reason "queued by mistake" --force',
+  )
+    .addOption(contextOption())
+    .option("--tenant <tenant>", "only the jobs of this tenant", "")
+    .option("--reason <text>", "why, for the audit", "")
+    .option("--dry-run", "only count")
+    .option("--force", "do not ask; needed without a terminal")
+    .action((family: string, name: string, options: ClearOptions) =>
+      connected(options, async ({ clients, output }) => {
+        const { tenant, reason, dryRun = false, force = false } = options;
+        const wish = { family, queue: name, tenant, reason, dryRun };
+        let last = ClearQueueResponse.fromPartial({});
+        const follow = async (request: typeof wish) => {
+          for await (const step of clients.queues().clearQueue(request, long)) {
+            last = step;
+            if (step.done > 0n) output.note(`${step.done} of ${step.total}`);
+          }
+        };
+        if (dryRun || !force) await follow({ ...wish, dryRun: true });
+        if (!dryRun) {
+          await confirmed(`cancel ${last.total} jobs of ${family}.${name}?`, force);
+          await follow(wish);
+        }
+        const columns: Column<ClearQueueResponse>[] = [
+          ["not started", ({ total }) => shown(total)],
+          ["asked to cancel", ({ requested }) => shown(requested)],
+        ];
+        output.one(last, columns, ClearQueueResponse.toJSON);
+      }),
+    );
+}
+
+/** Adds `queue stats`, `queue pause`, `queue resume`, `queue clear` and the group `lease`. */
 export function queueCommands(program: Command): void {
   const queue = groupOf(program, "queue", "what waits, and what failed");
   leaf(queue, "stats", "Show what is in each queue.", "chom queue stats")
@@ -74,6 +118,7 @@ export function queueCommands(program: Command): void {
         output.one(answer, [["resumed", () => family]], ResumeQueueResponse.toJSON);
       }),
     );
+  clearCommand(queue);
   const lease = groupOf(program, "lease", "who holds what, and who waits for it");
   leaf(lease, "list", "List leases and slots with holder and waiters.", "chom lease list")
     .addOption(contextOption())

@@ -111,7 +111,7 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
     ...["RetryJobs", "ForgetJobs", "FlushFailedJobs", "ListAlerts", "MonitorQueues"],
   ],
   "services/scheduler/src/queues.int.test.ts": [
-    ...["ListQueues", "PauseQueue", "ResumeQueue", "ListLeases"],
+    ...["ListQueues", "PauseQueue", "ResumeQueue", "ClearQueue", "ListLeases"],
   ],
   "services/backup/src/console.int.test.ts": [
     ...["CreateDatabaseBackup", "ListDatabaseBackups", "RestoreDatabaseBackup"],

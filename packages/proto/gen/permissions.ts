@@ -44,6 +44,7 @@ export const permissions: Readonly<Record<string, string>> = {
   "/chom.jobs.v1.QueuesService/ListQueues": "queue.read",
   "/chom.jobs.v1.QueuesService/PauseQueue": "queue.pause",
   "/chom.jobs.v1.QueuesService/ResumeQueue": "queue.pause",
+  "/chom.jobs.v1.QueuesService/ClearQueue": "queue.clear",
   "/chom.jobs.v1.QueuesService/ListLeases": "queue.read",
   "/chom.provisioning.v1.ProvisioningService/ProvisionSite": "site.provision",
   "/chom.provisioning.v1.ProvisioningService/DeprovisionSite": "site.deprovision",

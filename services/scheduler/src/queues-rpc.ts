@@ -1,6 +1,7 @@
 /** QueuesService: what is in the queues, pausing them, and who holds which lease. */
 import { JobState } from "@chom/proto/chom/jobs/v1/jobs";
 import {
+  type ClearQueueRequest,
   type ListLeasesRequest,
   type PauseQueueRequest,
   QueueStats,
@@ -12,11 +13,12 @@ import { security } from "@chom/shared/failure/failure";
 import type { Queue } from "@chom/shared/job/job";
 import { heldLeases } from "@chom/shared/lease/held-leases";
 import { fieldsOf } from "@chom/shared/rpc/fields";
-import { type Caller, type RpcService, unary } from "@chom/shared/rpc/unary";
+import { type Caller, type RpcService, serverStream, unary } from "@chom/shared/rpc/unary";
 import type { App } from "@chom/shared/service/app";
 import { workConsumer } from "@chom/shared/topology/consumers";
 import { families, type Family, isFamily, queues } from "@chom/shared/topology/names";
 import { and, count, eq, inArray, min } from "drizzle-orm";
+import { clearQueue } from "./queue-clear.ts";
 import { queuePause } from "./queue-pause.ts";
 import { jobs } from "./tables.ts";
 
@@ -29,6 +31,9 @@ export const queuesRpc = (app: App): RpcService => ({
     listQueues: unary(async (_: object, caller) => ({ queues: await statsOf(app, caller) })),
     pauseQueue: unary((request: PauseQueueRequest, caller) => pauseQueue(app, request, caller)),
     resumeQueue: unary((request: ResumeQueueRequest, caller) => resumeQueue(app, request, caller)),
+    clearQueue: serverStream((request: ClearQueueRequest, caller) =>
+      clearQueue(app, request, caller),
+    ),
     listLeases: unary(async ({ includeRuns }: ListLeasesRequest, { tenant }) => ({
       leases: [...(await heldLeases(app.nats, tenant, includeRuns))],
     })),

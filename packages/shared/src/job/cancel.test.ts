@@ -141,3 +141,94 @@ test("an item without a job is put away for a person, and no job comes of it", a
   expect(await host.names("ghost")).toEqual([]);
   expect(host.world.queue.size()).toBe(0);
 });
+
+test("what must be undone while its input cannot be opened waits for a person, and a cancel ends it, saying so", async () => {
+  let isReadable = true;
+  const sealer = {
+    ...plainSealer,
+    open: (...given: Parameters<typeof plainSealer.open>) => {
+      if (!isReadable) throw new Error("the key is gone");
+      return plainSealer.open(...given);
+    },
+  };
+  const undone: string[] = [];
+  const host = scanFamily(
+    async (_, run) => {
+      await run.step("made", async () => "made", { undo: async (made) => void undone.push(made) });
+      throw transient("repo-unavailable", "down");
+    },
+    { tries: 2 },
+    { around: (engine) => ({ ...engine, sealer }) },
+  );
+  await host.send();
+  await host.runReady();
+  isReadable = false;
+  await host.runToEnd();
+  expect(await host.names()).toEqual([
+    "JobQueued",
+    "JobStarted",
+    "StepCompleted",
+    "JobAttemptFailed",
+    "JobParked",
+  ]);
+  expect(host.world.queue.size()).toBe(0);
+  const parked = (await host.journal("job-1")).at(-1);
+  expect(parked?.data).toMatchObject({ remedy: expect.stringContaining("take back by hand") });
+  await host.control("resume", "job-1", "wish-1");
+  await host.runToEnd();
+  expect((await host.names()).slice(-2)).toEqual(["JobResumed", "JobParked"]);
+  await host.control("cancel", "job-1", "wish-2");
+  await host.runToEnd();
+  const end = (await host.journal("job-1")).at(-1);
+  expect(end).toMatchObject({
+    name: "JobCancelled",
+    data: { reason: "because; its input is unreadable: nothing was taken back" },
+  });
+  expect(undone).toEqual([]);
+  expect(host.world.queue.size()).toBe(0);
+});
+
+test("clearing cancels what has not started, and spares what has started, ended or waits for a person", async () => {
+  const host = scanFamily(async ({ text }) => {
+    if (text === "fails") throw transient("repo-unavailable", "down");
+    return "fine";
+  });
+  const soon = new Date(host.world.clock.now().getTime() + 60_000);
+  await host.send("started", "fails");
+  await host.send("ended");
+  await host.runReady();
+  await host.send("queued");
+  await host.send("scheduled", "x", { notBefore: soon });
+  for (const jobId of ["queued", "scheduled", "started", "ended"]) {
+    await host.control("clear", jobId, `wish-${jobId}`);
+  }
+  expect(await host.names("queued")).toEqual(["JobQueued", "JobCancelRequested", "JobCancelled"]);
+  expect((await host.names("scheduled")).at(-1)).toBe("JobCancelled");
+  expect(await host.names("started")).not.toContain("JobCancelRequested");
+  expect((await host.names("ended")).at(-1)).toBe("JobCompleted");
+});
+
+test("a job that starts while it is cleared runs on", async () => {
+  const world = memoryWorld();
+  const host = scanFamily(async () => "fine", {}, { world });
+  await host.send();
+  const { log } = host.engine;
+  let isFirst = true;
+  // A worker starts the job between the family's look at the journal and its end.
+  const append: typeof log.append = async (...given) => {
+    if (isFirst) {
+      isFirst = false;
+      await host.runReady();
+    }
+    return log.append(...given);
+  };
+  const late = scanFamily(
+    async () => "fine",
+    {},
+    { world, around: (engine) => ({ ...engine, log: { ...log, append } }) },
+  );
+  await late.control("clear");
+  expect(isFirst).toBe(false);
+  expect((await host.names()).at(-1)).toBe("JobCompleted");
+  expect(await host.names()).not.toContain("JobCancelled");
+});

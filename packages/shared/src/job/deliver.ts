@@ -118,7 +118,8 @@ async function cancelUnopened(
 ): Promise<Next> {
   const { cancel, cancelAcknowledged } = journal.state();
   const { worker } = engine;
-  const cancelled = journalEvents.JobCancelled({ reason, actor, events: [] });
+  const left = mustUndo(journal.state()) ? "; its input is unreadable: nothing was taken back" : "";
+  const cancelled = journalEvents.JobCancelled({ reason: reason + left, actor, events: [] });
   const acknowledged = journalEvents.JobCancelAcknowledged({ worker });
   const isFirst = cancel !== undefined && !cancelAcknowledged;
   await journal.request(isFirst ? [acknowledged, cancelled] : [cancelled]);
@@ -182,7 +183,10 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   } catch (error) {
     const failure = infoOf(classify(error));
     if (move.do === "cancel") return cancelUnopened(hands, move);
-    const remedy = "give the service the key that sealed the input, then resume the job";
+    const wayOut = mustUndo(state)
+      ? "or cancel it, and take back by hand what it did"
+      : "or cancel it";
+    const remedy = `give the service the key that sealed the input, then resume the job, ${wayOut}`;
     await journal.request([journalEvents.JobParked({ failure, remedy })]);
     return done;
   }

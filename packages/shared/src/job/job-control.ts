@@ -1,4 +1,4 @@
-/** Carries out what was asked of a family's jobs: cancel, retry, resume, forget. Only the family writes their journals. */
+/** Carries out what was asked of a family's jobs: cancel, clear, retry, resume, forget. Only the family writes their journals. */
 import { JobControlRequested } from "@chom/proto/chom/jobs/v1/control";
 import type { EventMeta } from "../aggregate/aggregate.ts";
 import { eventTypes } from "../aggregate/event-types.ts";
@@ -66,7 +66,7 @@ async function carryOut(
 
 type Verb = (engine: Engine, journal: JournalWriter, wish: Wish) => Promise<void>;
 
-const verbs: Readonly<Record<string, Verb>> = { cancel, retry, resume, forget };
+const verbs: Readonly<Record<string, Verb>> = { cancel, clear, retry, resume, forget };
 
 const authorship = ({ actor, eventId }: Wish, names: readonly string[]) => ({
   actor,
@@ -94,6 +94,12 @@ async function cancel(engine: Engine, journal: JournalWriter, wish: Wish): Promi
     before: [requested],
     as: authorship(wish, ["requested", "cancelled"]),
   });
+}
+
+/** Cancels what has never started; a start that comes first wins, because both are appends at the same place. */
+async function clear(engine: Engine, journal: JournalWriter, wish: Wish): Promise<void> {
+  const { everStarted, parked } = journal.state();
+  if (!everStarted && !parked) await cancel(engine, journal, wish);
 }
 
 /** A failure that can still be retried or forgotten, and is the one that the wish is about. */

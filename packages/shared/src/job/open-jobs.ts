@@ -1,6 +1,19 @@
 /** Which jobs of a family have not ended, and when each is due: what the sweeper looks through. */
-import { and, count, eq, inArray, isNotNull, isNull, lt, lte, notInArray, sql } from "drizzle-orm";
-import { bigint, pgSchema, primaryKey, text, timestamp } from "drizzle-orm/pg-core";
+import {
+  and,
+  asc,
+  count,
+  eq,
+  inArray,
+  isNotNull,
+  isNull,
+  lt,
+  lte,
+  notInArray,
+  type SQL,
+  sql,
+} from "drizzle-orm";
+import { bigint, boolean, pgSchema, primaryKey, text, timestamp } from "drizzle-orm/pg-core";
 import type { Database, Transaction } from "../projection/database.ts";
 import { type ProjectedMeta, type Projection, projection } from "../projection/projection.ts";
 import type { Queue } from "./job.ts";
@@ -26,7 +39,11 @@ CREATE INDEX IF NOT EXISTS open_jobs_expiry ON "${schema}".open_jobs (expires_at
 ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS admitted_at timestamptz;
 CREATE INDEX IF NOT EXISTS open_jobs_unadmitted ON "${schema}".open_jobs (queue, tenant, position)
   WHERE admitted_at IS NULL;
-CREATE INDEX IF NOT EXISTS open_jobs_due ON "${schema}".open_jobs (due_at) WHERE due_at IS NOT NULL;`;
+CREATE INDEX IF NOT EXISTS open_jobs_due ON "${schema}".open_jobs (due_at) WHERE due_at IS NOT NULL;
+ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS untold_since timestamptz;
+ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS is_over boolean NOT NULL DEFAULT false;
+CREATE INDEX IF NOT EXISTS open_jobs_untold ON "${schema}".open_jobs (untold_since)
+  WHERE untold_since IS NOT NULL;`;
 
 const tableOf = (schema: string) =>
   pgSchema(schema).table(
@@ -42,6 +59,10 @@ const tableOf = (schema: string) =>
       admittedAt: timestamp("admitted_at", { withTimezone: true }),
       // Null once it started: from then on it cannot expire.
       expiresAt: timestamp("expires_at", { withTimezone: true }),
+      /** It ended then, deciding facts of which nobody has said here that they are in the event log. */
+      untoldSince: timestamp("untold_since", { withTimezone: true }),
+      /** Ended for good: the row is only here for those facts. */
+      isOver: boolean("is_over").notNull().default(false),
       position: bigint("position", { mode: "number" }).notNull(),
     },
     (table) => [primaryKey({ columns: [table.tenant, table.jobId] })],
@@ -64,6 +85,14 @@ export type OpenJobs = {
   readonly projection: Projection;
   /** Jobs that were due before a time, oldest first. */
   due(db: Database, before: Date, limit: number): Promise<DueJob[]>;
+  /** They were looked at and are well: none is due again before a time, unless something happens to it. */
+  looked(db: Database, jobs: readonly DueJob[], again: Date): Promise<void>;
+  /** Jobs that ended before a time, whose facts may be untold. */
+  untold(db: Database, before: Date, limit: number): Promise<DueJob[]>;
+  /** The facts of these are told. */
+  told(db: Database, jobs: readonly DueJob[]): Promise<void>;
+  /** The facts of all that ended before a time are told. */
+  toldBefore(db: Database, before: Date): Promise<void>;
   /** Jobs that never started and should have by then, longest ago first. */
   expired(db: Database, now: Date, limit: number): Promise<DueJob[]>;
   /** By queue, the tenants with due jobs that were not admitted yet, and how many. */
@@ -74,6 +103,10 @@ export type OpenJobs = {
   /** Admits `room` of a tenant's jobs, oldest first, and notes that those in `there` are in the queue already. */
   claim(db: Database, wish: Claim): Promise<DueJob[]>;
 };
+
+const ended = ({ time, position }: ProjectedMeta) => ({
+  ...{ untoldSince: time, dueAt: null, expiresAt: null, admittedAt: time, position },
+});
 
 const later = (time: Date): Date => new Date(time.getTime() + lookAgainMs);
 
@@ -87,6 +120,18 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
       .set({ dueAt: at, position: meta.position, admittedAt: meta.time })
       .where(whose(meta));
   const gone = (meta: ProjectedMeta, tx: Transaction) => tx.delete(table).where(whose(meta));
+  /** Facts reach the event log after the entry that decides them, and their worker may die in between. */
+  const over = (
+    { events }: { events: readonly unknown[] },
+    meta: ProjectedMeta,
+    tx: Transaction,
+  ) =>
+    events.length === 0
+      ? gone(meta, tx)
+      : tx
+          .update(table)
+          .set({ ...ended(meta), isOver: true })
+          .where(whose(meta));
   return projection({
     name: "open-jobs",
     source: { stream: "JOURNAL", family },
@@ -125,11 +170,14 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
       JobResumed: (_, meta, tx) => due(meta.time, meta, tx),
       JobCancelRequested: (_, meta, tx) => due(meta.time, meta, tx),
       // Kept without a due time, because a retry knows neither name nor queue.
-      JobFailed: (_, meta, tx) => due(null, meta, tx),
+      JobFailed: ({ events }, meta, tx) =>
+        events.length === 0
+          ? due(null, meta, tx)
+          : tx.update(table).set(ended(meta)).where(whose(meta)),
       JobRetried: (_, meta, tx) => due(meta.time, meta, tx),
-      JobCompleted: (_, meta, tx) => gone(meta, tx),
-      JobSkipped: (_, meta, tx) => gone(meta, tx),
-      JobCancelled: (_, meta, tx) => gone(meta, tx),
+      JobCompleted: over,
+      JobSkipped: over,
+      JobCancelled: over,
       JobForgotten: (_, meta, tx) => gone(meta, tx),
     },
   });
@@ -174,6 +222,41 @@ function admissions(table: Table, itemOf: (row: Row) => DueJob) {
   return { unadmitted, claim };
 }
 
+const rowsOf = (table: Table, jobs: readonly DueJob[]) =>
+  sql`(${table.tenant}, ${table.jobId}, ${table.position}) IN (${sql.join(
+    jobs.map(({ item, position }) => sql`(${item.tenant}, ${item.jobId}, ${position}::bigint)`),
+    sql`, `,
+  )})`;
+
+/** What the sweeper asks of jobs that have ended, and tells of those it looked at. */
+function endings(table: Table, itemOf: (row: Row) => DueJob) {
+  const isTold = (db: Database, which: SQL | undefined) =>
+    db.transaction(async (tx) => {
+      await tx.delete(table).where(and(which, eq(table.isOver, true)));
+      await tx.update(table).set({ untoldSince: null }).where(which);
+    });
+  const looked: OpenJobs["looked"] = async (db, jobs, again) => {
+    if (jobs.length === 0) return;
+    const same = and(rowsOf(table, jobs), lt(table.dueAt, again));
+    await db.update(table).set({ dueAt: again }).where(same);
+  };
+  const untold: OpenJobs["untold"] = async (db, before, limit) => {
+    const rows = await db
+      .select()
+      .from(table)
+      .where(lt(table.untoldSince, before))
+      .orderBy(asc(table.untoldSince))
+      .limit(limit);
+    return rows.map(itemOf);
+  };
+  const told: OpenJobs["told"] = async (db, jobs) => {
+    if (jobs.length > 0) await isTold(db, rowsOf(table, jobs));
+  };
+  const toldBefore: OpenJobs["toldBefore"] = (db, before) =>
+    isTold(db, lt(table.untoldSince, before));
+  return { looked, untold, told, toldBefore };
+}
+
 /**
  * The projection of one family into its service's schema, and the questions of sweeper and admitter. `fair`: new jobs
  * are not in the queue until they are seen there or admitted.
@@ -187,6 +270,7 @@ export function openJobs(schema: string, family: string, { fair = false } = {}):
   });
   return {
     ...admissions(table, itemOf),
+    ...endings(table, itemOf),
     projection: projectionOf(table, family, fair),
     async due(db, before, limit) {
       const rows = await db

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { Subject } from "./outcome-entries.ts";
 import { progressOf } from "./progress.ts";
 
-test("case 64: progress is scrubbed of secrets before it is journaled", () => {
+test("progress is scrubbed of secrets before it is journaled", () => {
   const written: unknown[] = [];
   const journal = {
     jobId: "job-1",

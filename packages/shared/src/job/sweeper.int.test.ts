@@ -18,6 +18,7 @@ import { followAdvisories } from "./advisories.ts";
 import type { Clock } from "./clock.ts";
 import { createDispatch } from "./dispatch.ts";
 import { jobControl } from "./job-control.ts";
+import { jobsMadeAt } from "./jobs-made-at.ts";
 import { openJournal } from "./journal-writer.ts";
 import { openJobs, openJobsDdl } from "./open-jobs.ts";
 import { sweep } from "./sweeper.ts";
@@ -62,7 +63,10 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
   }
 }
 
-async function withPostgres(engine: Awaited<ReturnType<typeof setup>>["engine"]) {
+async function withPostgres({
+  engine,
+  nats,
+}: Pick<Awaited<ReturnType<typeof setup>>, "engine" | "nats">) {
   const server = await startPostgres();
   const client = postgres(await server.createDatabase("sweeper"), {
     max: 4,
@@ -86,16 +90,19 @@ async function withPostgres(engine: Awaited<ReturnType<typeof setup>>["engine"])
   /** As seen by a sweeper that looks so much later. */
   const sweepIn = (ms: number) => {
     const clock: Clock = { ...engine.clock, now: () => new Date(Date.now() + ms) };
-    return sweep({ engine: { ...engine, clock }, db, openJobs: open });
+    const jobsMade = jobsMadeAt(nats);
+    return sweep({ engine: { ...engine, clock }, db, openJobs: open, jobsMadeAt: jobsMade });
   };
   const rows = async () =>
-    (await client`select job_id, due_at from backup.open_jobs`).map((row) => row);
-  return { projector, sweepIn, rows };
+    (await client`select job_id, due_at from backup.open_jobs where not is_over`).map((row) => row);
+  const untold = async () =>
+    (await client`select job_id from backup.open_jobs where untold_since is not null`).length;
+  return { projector, sweepIn, rows, untold };
 }
 
 test("after the loss of the stream JOBS every open job is found in Postgres and queued again, once", async () => {
   const { nats, engine, table, send, state } = await setup();
-  const { projector, sweepIn, rows } = await withPostgres(engine);
+  const { projector, sweepIn, rows } = await withPostgres({ engine, nats });
   await send("done");
   const workers = startWorkers({ engine, concurrency: 2 });
   await until(async () => (await state("done")).end !== undefined);
@@ -112,6 +119,7 @@ test("after the loss of the stream JOBS every open job is found in Postgres and 
   expect(await sweepIn(60_000)).toBe(2);
   // Queued again, so left alone from now on.
   expect(await sweepIn(60_000)).toBe(0);
+  expect(await sweepIn(200_000)).toBe(0);
   expect(await sweepIn(2 * 3_600_000)).toBe(1);
   const again = startWorkers({ engine, concurrency: 2 });
   onTestFinished(() => again.stop(0));
@@ -146,8 +154,8 @@ test("case 54: an item that was delivered too often is queued anew, and its job 
 }, 60_000);
 
 test("a job that waits in a schedule is ended when it expires, by nobody but the sweeper", async () => {
-  const { engine, send, state } = await setup();
-  const { projector, sweepIn, rows } = await withPostgres(engine);
+  const { engine, nats, send, state } = await setup();
+  const { projector, sweepIn, rows } = await withPostgres({ engine, nats });
   const inMs = (ms: number) => new Date(Date.now() + ms);
   const options = { notBefore: inMs(3_600_000), expiresAt: inMs(300_000) };
   const { position } = await send("late", { options });
@@ -158,3 +166,33 @@ test("a job that waits in a schedule is ended when it expires, by nobody but the
   expect((await state("late")).end?.name).toBe("JobCancelled");
   await until(async () => (await rows()).length === 0);
 }, 60_000);
+
+test("what an ended job decided is told although its worker died first and the stream JOBS was lost", async () => {
+  const { nats, engine, table, send, state } = await setup();
+  const { projector, sweepIn, untold } = await withPostgres({ engine, nats });
+  const { log } = engine;
+  // Dies, as often as it tries, between the end of the job and its facts.
+  const append: typeof log.append = async (...[stream, ...rest]) => {
+    if (stream === "EVENTS" && (await state("mute")).end) throw new Error("died");
+    return log.append(stream, ...rest);
+  };
+  const workers = startWorkers({ engine: { ...engine, log: { ...log, append } }, concurrency: 1 });
+  const { position } = await send("mute");
+  await until(async () => (await state("mute")).end !== undefined);
+  await workers.stop(0);
+  const { decided, sequence } = await state("mute");
+  const subjects = [...new Set(decided.map(({ subject }) => subject))];
+  const told = async () =>
+    (await Promise.all(subjects.map((subject) => log.load("EVENTS", subject))))
+      .flat()
+      .map(({ id }) => id);
+  const facts = decided.map(({ eventId }) => eventId);
+  expect(await told()).not.toEqual(expect.arrayContaining(facts));
+  await api(nats, "STREAM.DELETE.JOBS");
+  await apply(nats, table, { nowMs: Date.now() });
+  await projector.seen(Math.max(position, sequence));
+  await until(async () => (await untold()) === 1);
+  await sweepIn(60_000);
+  expect(await told()).toEqual(expect.arrayContaining(facts));
+  expect(await untold()).toBe(0);
+}, 90_000);

@@ -125,12 +125,11 @@ test("case 59, 72: an accepted domain is nothing but labels, and any text is ans
       if (domainProblem(text) === undefined) expect(text).toMatch(/^[a-z0-9.-]{3,253}$/);
     }),
   );
-  const began = performance.now();
+  // Anything worse than linear would take hours for these.
   for (const text of ["a.".repeat(500_000), "-".repeat(1_000_000), "a-".repeat(500_000)]) {
     expect(domainProblem(text)).toBeDefined();
   }
-  expect(performance.now() - began).toBeLessThan(2_000);
-});
+}, 60_000);
 
 test("addresses are IPv4, IPv6 without a zone, or host names", () => {
   for (const good of ["203.0.113.5", "2001:db8::1", "web-1", "web-1.example.org"]) {

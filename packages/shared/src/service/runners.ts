@@ -4,6 +4,7 @@ import { hostname } from "node:os";
 import { failureOf, operator, transient } from "../failure/failure.ts";
 import { admissionTo } from "../job/admission.ts";
 import { admitAll, admitEveryMs } from "../job/admitter.ts";
+import { jobsMadeAt } from "../job/jobs-made-at.ts";
 import { followAdvisories } from "../job/advisories.ts";
 import { systemClock } from "../job/clock.ts";
 import { createDispatch } from "../job/dispatch.ts";
@@ -129,10 +130,11 @@ function familyOf(parts: RunnersParts, family: Family): FamilyParts {
     everyMs: admitEveryMs,
     run: (signal) => admitAll({ engine, db: app.db, openJobs: open }, signal),
   };
+  const swept = { engine, db: app.db, openJobs: open, jobsMadeAt: jobsMadeAt(nats) };
   const sweeping: Tick = {
     name: "sweep",
     everyMs: sweepEveryMs,
-    run: async () => void (await sweep({ engine, db: app.db, openJobs: open })),
+    run: async () => void (await sweep(swept)),
   };
   return {
     projections: [open.projection],

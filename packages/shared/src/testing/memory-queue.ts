@@ -12,6 +12,8 @@ export type MemoryQueue = WorkQueue & {
   nextAt(): Date | undefined;
   /** Loses everything, as a deleted stream does. */
   lose(): void;
+  /** It ever lost anything so. */
+  wasLost(): boolean;
   size(): number;
   /** What was put away, with the failure code. */
   quarantined(): readonly { readonly item: WorkItem; readonly code: string }[];
@@ -72,6 +74,7 @@ export function memoryQueue(clock: Clock): MemoryQueue {
   const seen = new Map<string, number>();
   const away: PutAway[] = [];
   let poll = 0;
+  let wasLost = false;
   const nowMs = () => clock.now().getTime();
 
   const repeated = (id: string) => {
@@ -128,7 +131,9 @@ export function memoryQueue(clock: Clock): MemoryQueue {
     ...port,
     ready,
     nextAt: () => earliest(items, schedules),
+    wasLost: () => wasLost,
     lose() {
+      wasLost = true;
       for (const each of [items, schedules, seen]) each.clear();
     },
     size: () => items.size + schedules.size,

@@ -104,6 +104,9 @@ test("a skipped link lets the chain go on or stops it, as its policy says", () =
     const events = decide(chain, started(2, onSkip), "end", { ...end, outcome: "skipped" });
     return [events.map(({ name }) => name), after(started(2, onSkip), events).status];
   };
-  expect(namesOf(SkipPolicy.CONTINUE)).toEqual([["ChainLinkSkipped", "ChainLinkStarted"], "running"]);
+  expect(namesOf(SkipPolicy.CONTINUE)).toEqual([
+    ["ChainLinkSkipped", "ChainLinkStarted"],
+    "running",
+  ]);
   expect(namesOf(SkipPolicy.STOP)).toEqual([["ChainLinkSkipped", "ChainCompleted"], "completed"]);
 });

@@ -20,7 +20,7 @@ export const protobufFileName = "chom/jobs/v1/control.proto";
 export interface JobControlRequested {
   jobId: string;
   family: string;
-  /** cancel, retry, resume or forget. */
+  /** cancel, clear (cancel unless it ever started), retry, resume or forget. */
   verb: string;
   actor: string;
   reason: string;

@@ -11,7 +11,9 @@ import {
   type ChannelCredentials,
   Client,
   type ClientOptions,
+  type ClientReadableStream,
   type ClientUnaryCall,
+  type handleServerStreamingCall,
   type handleUnaryCall,
   makeGenericClientConstructor,
   type Metadata,
@@ -97,6 +99,27 @@ export interface ResumeQueueRequest {
 
 /** It goes on. */
 export interface ResumeQueueResponse {
+}
+
+/** What to clear. */
+export interface ClearQueueRequest {
+  family: string;
+  /** high, default or low. */
+  queue: string;
+  /** Only this tenant's jobs. Must be the caller's own, but for the tenant `platform`; there empty means all. */
+  tenant: string;
+  reason: string;
+  /** Only count. */
+  dryRun: boolean;
+}
+
+/** How far it is. */
+export interface ClearQueueResponse {
+  /** Jobs looked at so far, and for how many of them the family was asked to cancel. */
+  done: bigint;
+  requested: bigint;
+  /** How many had not started when the call began. */
+  total: bigint;
 }
 
 /** A lease or a slot. */
@@ -1140,6 +1163,257 @@ export const ResumeQueueResponse: MessageFns<ResumeQueueResponse, "chom.jobs.v1.
   },
 };
 
+function createBaseClearQueueRequest(): ClearQueueRequest {
+  return { family: "", queue: "", tenant: "", reason: "", dryRun: false };
+}
+
+export const ClearQueueRequest: MessageFns<ClearQueueRequest, "chom.jobs.v1.ClearQueueRequest"> = {
+  $type: "chom.jobs.v1.ClearQueueRequest" as const,
+
+  encode(message: ClearQueueRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.family !== "") {
+      writer.uint32(10).string(message.family);
+    }
+    if (message.queue !== "") {
+      writer.uint32(18).string(message.queue);
+    }
+    if (message.tenant !== "") {
+      writer.uint32(26).string(message.tenant);
+    }
+    if (message.reason !== "") {
+      writer.uint32(34).string(message.reason);
+    }
+    if (message.dryRun !== false) {
+      writer.uint32(40).bool(message.dryRun);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClearQueueRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClearQueueRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.family = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.queue = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.tenant = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.reason = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.dryRun = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ClearQueueRequest {
+    return {
+      family: isSet(object.family) ? globalThis.String(object.family) : "",
+      queue: isSet(object.queue) ? globalThis.String(object.queue) : "",
+      tenant: isSet(object.tenant) ? globalThis.String(object.tenant) : "",
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      dryRun: isSet(object.dryRun)
+        ? globalThis.Boolean(object.dryRun)
+        : isSet(object.dry_run)
+        ? globalThis.Boolean(object.dry_run)
+        : false,
+    };
+  },
+
+  toJSON(message: ClearQueueRequest): unknown {
+    const obj: any = {};
+    if (message.family !== "") {
+      obj.family = message.family;
+    }
+    if (message.queue !== "") {
+      obj.queue = message.queue;
+    }
+    if (message.tenant !== "") {
+      obj.tenant = message.tenant;
+    }
+    if (message.reason !== "") {
+      obj.reason = message.reason;
+    }
+    if (message.dryRun !== false) {
+      obj.dryRun = message.dryRun;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ClearQueueRequest>): ClearQueueRequest {
+    return ClearQueueRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClearQueueRequest>): ClearQueueRequest {
+    const message = createBaseClearQueueRequest();
+    message.family = object.family ?? "";
+    message.queue = object.queue ?? "";
+    message.tenant = object.tenant ?? "";
+    message.reason = object.reason ?? "";
+    message.dryRun = object.dryRun ?? false;
+    return message;
+  },
+};
+
+function createBaseClearQueueResponse(): ClearQueueResponse {
+  return { done: 0n, requested: 0n, total: 0n };
+}
+
+export const ClearQueueResponse: MessageFns<ClearQueueResponse, "chom.jobs.v1.ClearQueueResponse"> = {
+  $type: "chom.jobs.v1.ClearQueueResponse" as const,
+
+  encode(message: ClearQueueResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.done !== 0n) {
+      if (BigInt.asIntN(64, message.done) !== message.done) {
+        throw new globalThis.Error("value provided for field message.done of type int64 too large");
+      }
+      writer.uint32(8).int64(message.done);
+    }
+    if (message.requested !== 0n) {
+      if (BigInt.asIntN(64, message.requested) !== message.requested) {
+        throw new globalThis.Error("value provided for field message.requested of type int64 too large");
+      }
+      writer.uint32(16).int64(message.requested);
+    }
+    if (message.total !== 0n) {
+      if (BigInt.asIntN(64, message.total) !== message.total) {
+        throw new globalThis.Error("value provided for field message.total of type int64 too large");
+      }
+      writer.uint32(24).int64(message.total);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ClearQueueResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseClearQueueResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.done = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.requested = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.total = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ClearQueueResponse {
+    return {
+      done: isSet(object.done) ? BigInt(object.done) : 0n,
+      requested: isSet(object.requested) ? BigInt(object.requested) : 0n,
+      total: isSet(object.total) ? BigInt(object.total) : 0n,
+    };
+  },
+
+  toJSON(message: ClearQueueResponse): unknown {
+    const obj: any = {};
+    if (message.done !== 0n) {
+      obj.done = message.done.toString();
+    }
+    if (message.requested !== 0n) {
+      obj.requested = message.requested.toString();
+    }
+    if (message.total !== 0n) {
+      obj.total = message.total.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ClearQueueResponse>): ClearQueueResponse {
+    return ClearQueueResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ClearQueueResponse>): ClearQueueResponse {
+    const message = createBaseClearQueueResponse();
+    message.done = (object.done !== undefined && object.done !== null) ? BigInt(object.done) : 0n;
+    message.requested = (object.requested !== undefined && object.requested !== null) ? BigInt(object.requested) : 0n;
+    message.total = (object.total !== undefined && object.total !== null) ? BigInt(object.total) : 0n;
+    return message;
+  },
+};
+
 function createBaseHeldLease(): HeldLease {
   return { key: "", holderJobId: "", waitingJobIds: [] };
 }
@@ -1433,6 +1707,20 @@ export const QueuesServiceService = {
     responseSerialize: (value: ResumeQueueResponse): Buffer => Buffer.from(ResumeQueueResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ResumeQueueResponse => ResumeQueueResponse.decode(value),
   },
+  /**
+   * Cancels the jobs of a queue that have never started, and no other: each job's family decides, so that one that starts
+   * meanwhile runs on. Jobs queued after the call are spared. Only the tenant `platform` may leave the tenant open,
+   * because all tenants share the queues. Tells its progress after every batch of jobs.
+   */
+  clearQueue: {
+    path: "/chom.jobs.v1.QueuesService/ClearQueue" as const,
+    requestStream: false as const,
+    responseStream: true as const,
+    requestSerialize: (value: ClearQueueRequest): Buffer => Buffer.from(ClearQueueRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ClearQueueRequest => ClearQueueRequest.decode(value),
+    responseSerialize: (value: ClearQueueResponse): Buffer => Buffer.from(ClearQueueResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ClearQueueResponse => ClearQueueResponse.decode(value),
+  },
   /** Who holds the caller's leases and slots, and who waits for them. */
   listLeases: {
     path: "/chom.jobs.v1.QueuesService/ListLeases" as const,
@@ -1455,6 +1743,12 @@ export interface QueuesServiceServer extends UntypedServiceImplementation {
   pauseQueue: handleUnaryCall<PauseQueueRequest, PauseQueueResponse>;
   /** Goes on at once. Only for the tenant `platform`. */
   resumeQueue: handleUnaryCall<ResumeQueueRequest, ResumeQueueResponse>;
+  /**
+   * Cancels the jobs of a queue that have never started, and no other: each job's family decides, so that one that starts
+   * meanwhile runs on. Jobs queued after the call are spared. Only the tenant `platform` may leave the tenant open,
+   * because all tenants share the queues. Tells its progress after every batch of jobs.
+   */
+  clearQueue: handleServerStreamingCall<ClearQueueRequest, ClearQueueResponse>;
   /** Who holds the caller's leases and slots, and who waits for them. */
   listLeases: handleUnaryCall<ListLeasesRequest, ListLeasesResponse>;
 }
@@ -1511,6 +1805,17 @@ export interface QueuesServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ResumeQueueResponse) => void,
   ): ClientUnaryCall;
+  /**
+   * Cancels the jobs of a queue that have never started, and no other: each job's family decides, so that one that starts
+   * meanwhile runs on. Jobs queued after the call are spared. Only the tenant `platform` may leave the tenant open,
+   * because all tenants share the queues. Tells its progress after every batch of jobs.
+   */
+  clearQueue(request: ClearQueueRequest, options?: Partial<CallOptions>): ClientReadableStream<ClearQueueResponse>;
+  clearQueue(
+    request: ClearQueueRequest,
+    metadata?: Metadata,
+    options?: Partial<CallOptions>,
+  ): ClientReadableStream<ClearQueueResponse>;
   /** Who holds the caller's leases and slots, and who waits for them. */
   listLeases(
     request: ListLeasesRequest,
