@@ -10,7 +10,7 @@ import { endedJob, followJob, isFailed } from "./follow-job.ts";
 import { type Output, output } from "./output.ts";
 
 export type Session = { readonly clients: Clients; readonly output: Output };
-type Common = { json?: boolean; context?: string };
+export type Common = { json?: boolean; context?: string };
 
 const streams = (json: boolean): Output =>
   output({

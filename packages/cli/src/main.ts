@@ -2,6 +2,7 @@
 /** `chom`: the operator's and developer's command line, over the same API that the control plane uses. */
 import { Command, CommanderError } from "commander";
 import { alertCommands } from "./alert-commands.ts";
+import { archiveCommands } from "./archive-commands.ts";
 import { auditCommands } from "./audit-commands.ts";
 import { backupCommands } from "./backup-commands.ts";
 import { certificateCommands, keyCommands } from "./certificate-commands.ts";
@@ -66,6 +67,7 @@ for (const add of [
   failedCommands,
   alertCommands,
   auditCommands,
+  archiveCommands,
   scheduleCommands,
   eventCommands,
   queueCommands,

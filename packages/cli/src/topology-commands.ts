@@ -1,49 +1,17 @@
 /** `chom topology …`: streams, consumers and buckets of the broker, compared with what the code declares. */
-import { connectNats } from "@chom/shared/event-log/nats";
-import { secretFrom } from "./secret-input.ts";
 import { apply } from "@chom/shared/topology/apply";
-import { inboxPrefix, type User } from "@chom/shared/topology/names";
+import type { User } from "@chom/shared/topology/names";
 import { type Difference, describe, plan } from "@chom/shared/topology/plan";
 import { topology } from "@chom/shared/topology/topology";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Command, InvalidArgumentError } from "commander";
+import { type BrokerOptions, broker, withBroker } from "./broker-options.ts";
 import { leaf, reporting } from "./command.ts";
 import { exitCodes } from "./exit-codes.ts";
 
-type Options = {
-  json?: boolean;
-  natsUrl: string;
-  seedFile?: string;
-  caFile?: string;
-  user: User;
-  replicas: 1 | 3;
-};
+type Options = BrokerOptions & { user: User; replicas: 1 | 3 };
 
-async function withBroker<T>(
-  { natsUrl, seedFile, caFile, user }: Options,
-  use: (nats: Awaited<ReturnType<typeof connectNats>>) => Promise<T>,
-): Promise<T> {
-  const nats = await connectNats({
-    ...{ servers: natsUrl, name: "chom-cli", inboxPrefix: inboxPrefix(user) },
-    ...{ seed: seedFile ? secretFrom(seedFile) : undefined, caFile },
-  });
-  try {
-    return await use(nats);
-  } finally {
-    await nats.close();
-  }
-}
-
-const broker = (command: Command): Command =>
-  command
-    .addOption(
-      new Option("--nats-url <url>", "the broker").env("CHOM_NATS_URL").makeOptionMandatory(),
-    )
-    .addOption(
-      new Option("--seed-file <file>", "nkey seed of the user; - reads stdin").env(
-        "CHOM_NATS_SEED_FILE",
-      ),
-    )
-    .addOption(new Option("--ca-file <file>", "CA of the broker, for TLS").env("CHOM_NATS_CA_FILE"))
+const withReplicas = (command: Command): Command =>
+  broker(command)
     .option("--user <user>", "whose seed it is", "topology")
     .option("--replicas <n>", "of each stream: 1 on a laptop, 3 in production", replicas, 1);
 
@@ -58,16 +26,16 @@ const shown = (difference: Difference) => ({ ...difference, text: describe(diffe
 export function topologyCommands(program: Command): void {
   const group = program.command("topology").description("streams and consumers of the broker");
   const example = "--nats-url nats://127.0.0.1:4222 --seed-file topology.nk";
-  broker(
+  withReplicas(
     leaf(group, "plan", "Show what apply would change.", `chom topology plan ${example}`),
   ).action((options: Options) =>
     reporting(options, async (output) => {
       const table = topology({ replicas: options.replicas });
-      const differences = await withBroker(options, (nats) => plan(nats, table));
+      const differences = await withBroker(options.user, options, (nats) => plan(nats, table));
       output.many(differences.map(shown), [["difference", ({ text }) => text]], (row) => row);
     }),
   );
-  broker(
+  withReplicas(
     leaf(
       group,
       "check",
@@ -77,12 +45,12 @@ export function topologyCommands(program: Command): void {
   ).action((options: Options) =>
     reporting(options, async (output) => {
       const table = topology({ replicas: options.replicas });
-      const differences = await withBroker(options, (nats) => plan(nats, table));
+      const differences = await withBroker(options.user, options, (nats) => plan(nats, table));
       output.many(differences.map(shown), [["difference", ({ text }) => text]], (row) => row);
       return differences.length === 0 ? exitCodes.ok : exitCodes.failed;
     }),
   );
-  broker(
+  withReplicas(
     leaf(
       group,
       "apply",
@@ -92,7 +60,7 @@ export function topologyCommands(program: Command): void {
   ).action((options: Options) =>
     reporting(options, async (output) => {
       const table = topology({ replicas: options.replicas });
-      const changes = await withBroker(options, (nats) =>
+      const changes = await withBroker(options.user, options, (nats) =>
         apply(nats, table, { nowMs: Date.now() }),
       );
       output.many(

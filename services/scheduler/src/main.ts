@@ -1,4 +1,6 @@
 import { serve } from "@chom/shared/service/serve";
+import { archiveRpc } from "./archive/archive-rpc.ts";
+import { archiveTick } from "./archive/follow-events.ts";
 import { alertsRpc } from "./alerts/alerts-rpc.ts";
 import { checkAlerts } from "./alerts/check-alerts.ts";
 import { anchorTick } from "./audit/anchors.ts";
@@ -32,11 +34,13 @@ await serve({
         eventsRpc(app),
         alertsRpc(app),
         auditRpc(app),
+        archiveRpc(app),
         ...schedules.rpc,
         ...flows.rpc,
       ],
       ticks: [
         anchorTick(app),
+        archiveTick(app),
         ...history.ticks,
         ...alerts.ticks,
         ...schedules.ticks,

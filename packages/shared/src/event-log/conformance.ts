@@ -174,6 +174,16 @@ export function conformsToEventLog(name: string, open: () => EventLog): void {
     expect(await log.epoch("JOURNAL")).toBeGreaterThan(0);
   });
 
+  test(`${name}: an entry is found by its sequence, and the tip is the last one`, async () => {
+    const log = open();
+    const subject = freshSubject();
+    const last = await appended(log, subject, 0, "a", "b");
+    expect((await log.at("EVENTS", last - 1))?.id).toBe(`${subject}-a`);
+    expect(await log.at("EVENTS", last)).toEqual(await log.last("EVENTS", subject));
+    expect(await log.tip("EVENTS")).toBe(last);
+    expect(await log.at("EVENTS", last + 1)).toBeUndefined();
+  });
+
   test(`${name}: a hint wakes for what matches, until it is stopped`, async () => {
     const log = open();
     let woken = 0;

@@ -28,6 +28,10 @@ export type EventLog = {
   load(stream: StreamName, subject: string, afterSequence?: number): Promise<readonly Entry[]>;
   /** The last entry of one exact subject. */
   last(stream: StreamName, subject: string): Promise<Entry | undefined>;
+  /** The entry at a sequence of the stream, whatever its subject; undefined when there is none (any more). */
+  at(stream: StreamName, sequence: number): Promise<Entry | undefined>;
+  /** The stream's last sequence; 0 when nothing was ever stored. */
+  tip(stream: StreamName): Promise<number>;
   /**
    * Appends entries of one subject, all or none, when the subject's last sequence is the expected one (0: none yet).
    * Answers the sequence of the last one. Repeating an append that was stored (same ids) answers the same: after a

@@ -27,6 +27,12 @@ export function jetstreamLog(nats: Nats): EventLog {
         const found = await getFromLeader(nats, stream, { last_by_subj: subject });
         return found && entryOf(found);
       }),
+    at: (stream, sequence) =>
+      persist(async () => {
+        const found = await getFromLeader(nats, stream, { seq: sequence });
+        return found && entryOf(found);
+      }),
+    tip: (stream) => persist(async () => (await infoOf(nats, stream)).state.last_seq),
     append: async (stream, subject, expected, entries) => {
       if (!hasEntries(entries)) return expected;
       const group = groups[stream];
@@ -144,10 +150,13 @@ function remembered(ask: (stream: StreamName) => Promise<number>) {
   };
 }
 
-async function epoch(nats: Nats, stream: StreamName): Promise<number> {
-  const answer = await api<{ config: { metadata?: Record<string, string> } }>(
-    nats,
-    `STREAM.INFO.${stream}`,
-  );
-  return Number(valueOf(answer, `reading ${stream}`).config.metadata?.[epochKey] ?? 0);
-}
+type Info = {
+  readonly config: { readonly metadata?: Record<string, string> };
+  readonly state: { readonly last_seq: number };
+};
+
+const infoOf = async (nats: Nats, stream: StreamName): Promise<Info> =>
+  valueOf(await api<Info>(nats, `STREAM.INFO.${stream}`), `reading ${stream}`);
+
+const epoch = async (nats: Nats, stream: StreamName): Promise<number> =>
+  Number((await infoOf(nats, stream)).config.metadata?.[epochKey] ?? 0);

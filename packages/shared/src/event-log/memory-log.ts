@@ -18,6 +18,8 @@ export function memoryLog(epoch = 1): EventLog {
     load: async (stream, subject, afterSequence = 0) =>
       of(stream, subject).filter(({ sequence }) => sequence > afterSequence),
     last: async (stream, subject) => of(stream, subject).at(-1),
+    at: async (stream, sequence) => streams[stream].entries[sequence - 1],
+    tip: async (stream) => streams[stream].entries.length,
     append: async (stream, subject, expected, entries) =>
       append(streams[stream], subject, expected, entries),
     read: async (stream, filter, afterSequence, batch) => {

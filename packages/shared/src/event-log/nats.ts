@@ -143,13 +143,13 @@ export type StoredMessage = {
 };
 
 /**
- * The last message of a subject, or the first of a filter from a sequence on, asked of the stream's leader: never
+ * The last message of a subject, the first of a filter from a sequence on, or the one at a sequence, asked of the stream's leader: never
  * stale, unlike direct gets on a replicated stream.
  */
 export async function getFromLeader(
   nats: Nats,
   stream: string,
-  query: { last_by_subj: string } | { seq: number; next_by_subj: string },
+  query: { last_by_subj: string } | { seq: number; next_by_subj?: string },
 ): Promise<StoredMessage | undefined> {
   const answer = await api<{
     message: { subject: string; seq: number; hdrs?: string; data?: string };

@@ -1,6 +1,6 @@
 /** Reading, checking and resetting the checkpoint of one projection. */
 import { eq } from "drizzle-orm";
-import type { Entry, EventLog } from "../event-log/event-log.ts";
+import type { EventLog } from "../event-log/event-log.ts";
 import { failureOf } from "../failure/failure.ts";
 import type { CheckpointTables } from "./checkpoint-tables.ts";
 import type { Database, Transaction } from "./database.ts";
@@ -54,15 +54,35 @@ export async function checkEpoch({ projection, log }: Keeping, at: Checkpoint): 
 export async function checkEvent({ projection, log }: Keeping, at: Checkpoint): Promise<void> {
   if (at.eventSequence === 0) return;
   const { stream } = projection.source;
-  const all = stream === "EVENTS" ? "evt.>" : "jrn.>";
-  const { entries } = await log.read(stream, all, at.eventSequence - 1, 1);
-  const there: Entry | undefined = entries[0];
-  const same = there?.sequence === at.eventSequence && there.id === at.eventId;
+  const there = await log.at(stream, at.eventSequence);
   // Old journals are pruned, so a gap there says nothing.
-  const pruned = stream === "JOURNAL" && there?.sequence !== at.eventSequence;
-  if (same || pruned) return;
-  const found = there ? `${there.id || "a stranger"} at ${there.sequence}` : "nothing";
+  if (there?.id === at.eventId || (stream === "JOURNAL" && !there)) return;
+  const found = there ? `${there.id || "a stranger"} there` : "nothing";
   throw mismatch(projection, `expected ${at.eventId} at ${at.eventSequence}, found ${found}`);
+}
+
+/** Where a reader is in its stream: the entry that it saw last, whoever's it is. */
+export type Place = { readonly sequence: number; readonly id: string | undefined };
+
+/**
+ * The place with the id of what is there, looked up when it is not known. Failure `checkpoint-mismatch` when the stream
+ * ends before it, or has something else there by now: a stream that lost its end gives the same numbers to other
+ * entries, and who goes on reading behind its last number never sees them.
+ */
+export async function checkPlace({ projection, log }: Keeping, place: Place): Promise<Place> {
+  const { sequence, id } = place;
+  if (sequence === 0) return place;
+  const { stream } = projection.source;
+  const there = await log.at(stream, sequence);
+  if (!there) {
+    const tip = await log.tip(stream);
+    if (tip >= sequence && stream === "JOURNAL") return place;
+    throw mismatch(projection, `it read up to ${sequence}, and the stream ends at ${tip}`);
+  }
+  if (id !== undefined && there.id !== id) {
+    throw mismatch(projection, `expected ${id} at ${sequence}, found ${there.id || "a stranger"}`);
+  }
+  return { sequence, id: there.id };
 }
 
 const mismatch = ({ name, source }: Projection, why: string) =>

@@ -129,7 +129,9 @@ test("three projectors at once apply each event once", async () => {
   const projectors = [start({ batch: 3 }), start({ batch: 5 }), start({ batch: 2 })];
   let position = 0;
   for (let i = 0; i < 60; i += 1) position = await put(`s${i}`, request(`s${i}`, "x.example"));
-  await Promise.all(projectors.map((each) => each.seen(position)));
+  await expect
+    .poll(() => projectors.map((each) => each.position()), { timeout: 30_000 })
+    .toEqual([position, position, position]);
   expect(await rows()).toHaveLength(60);
   expect(await stops()).toEqual([]);
   const [checkpoint] = await db.select().from(tables.checkpoints);
@@ -185,6 +187,38 @@ test("a recreated or restored stream halts the projector until somebody acts", a
     .toMatch(/expected s1-1 at 1, found stranger/);
   expect(alerts).toEqual(["projection-halted", "projection-halted"]);
   expect(options.service).toBe("ssl");
+});
+
+test("fault 13: numbers that a stream lost and gave to others are noticed, not skipped", async () => {
+  const { put, start, log, rows } = await setup();
+  const others = await put("s1", request("s1", "one.example"));
+  const lost: EventLog = memoryLog(7);
+  let current = log;
+  // What was never this projection's business counts, too: the numbers behind it are read already.
+  const stranger = "evt.a.site.1";
+  await log.append("EVENTS", stranger, 0, [entryFor(stranger, "a-1")]);
+  const projector = start({
+    log: {
+      ...log,
+      at: (...asked) => current.at(...asked),
+      tip: (...asked) => current.tip(...asked),
+      read: (...asked) => current.read(...asked),
+    },
+  });
+  await projector.seen(others + 1);
+  const [first] = await log.load("EVENTS", "evt.acme.certificate.s1");
+  if (!first) throw new Error("nothing was put");
+  await lost.append("EVENTS", first.subject, 0, [first]);
+  current = lost;
+  await expect.poll(() => projector.failure()?.message).toMatch(/and the stream ends at 1/);
+  await lost.append("EVENTS", "evt.acme.certificate.s9", 0, [
+    { ...first, id: "s9-1", subject: "evt.acme.certificate.s9" },
+  ]);
+  await expect.poll(() => projector.failure()?.message).toMatch(/expected|ends at/);
+  expect(await rows()).toEqual(["s1 one.example"]);
+  // Mended in place, it goes on by itself.
+  current = log;
+  await expect.poll(() => projector.failure()).toBeUndefined();
 });
 
 test("connections cut again and again in the middle of batches cost nothing but time", async () => {

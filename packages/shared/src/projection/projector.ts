@@ -6,7 +6,7 @@ import type { Sealer } from "../secrets/sealer.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { eventFilter, journalFilter } from "../topology/subjects.ts";
 import { applyBatch } from "./apply-batch.ts";
-import { checkEpoch, checkEvent, loadCheckpoint } from "./checkpoint.ts";
+import { checkEpoch, checkEvent, checkPlace, loadCheckpoint, type Place } from "./checkpoint.ts";
 import { checkpointTables } from "./checkpoint-tables.ts";
 import type { Database } from "./database.ts";
 import type { Projection } from "./projection.ts";
@@ -50,6 +50,7 @@ function stepper(projection: Projection, options: ProjectorOptions, filter: stri
   const { stream } = projection.source;
   const keeping = { ...options, projection, tables: checkpointTables(options.service) };
   const state = { scanned: -1, checkpoint: -1, verified: false, mismatches: 0 };
+  let place: Place = { sequence: 0, id: undefined };
   let failure: Failure | undefined;
 
   async function step(): Promise<boolean> {
@@ -60,6 +61,8 @@ function stepper(projection: Projection, options: ProjectorOptions, filter: stri
     }
     await checkEpoch(keeping, at);
     if (!state.verified) await checkEvent(keeping, at);
+    if (place.sequence !== state.scanned) place = { sequence: state.scanned, id: undefined };
+    place = await checkPlace(keeping, place);
     state.verified = true;
     state.mismatches = 0;
     failure = undefined;

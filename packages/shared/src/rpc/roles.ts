@@ -32,11 +32,13 @@ const operating = [
 
 /** Also what overwrites, removes or reveals, and who may call. */
 const administering = [
+  "archive.read",
   "audit.read",
   "backup.clean",
   "backup.restore",
   "database.restore",
   "job.forget",
+  "operations.read",
   "queue.clear",
   "server.register",
   "site.deprovision",
@@ -47,9 +49,11 @@ const administering = [
 
 /** Also what nobody can take back. */
 const owning = [
+  "archive.repair",
   "audit.verify",
   "key.read",
   "key.rewrap",
+  "operations.repair",
   "tenant.erase",
   "tenant.read",
   "tenant.rotate",

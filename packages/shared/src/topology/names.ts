@@ -5,13 +5,17 @@ import type { Queue } from "../job/job.ts";
 export const families = ["backup", "provisioning", "ssl", "credentials"] as const;
 export type Family = (typeof families)[number];
 
-/** Everything that logs in to the broker as itself. `pruner` only removes archived journals. */
+/**
+ * Everything that logs in to the broker as itself. `pruner` only removes archived journals; `archivist` only writes
+ * back events that the log has lost, and no service has its seed.
+ */
 export const users = [
   ...families,
   "scheduler",
   "dashboard",
   "operator",
   "pruner",
+  "archivist",
   "topology",
 ] as const;
 export type User = (typeof users)[number];

@@ -123,6 +123,23 @@ const operator = (table: Topology): Permissions => ({
   subscribe: [`${inboxPrefix("operator")}.>`, "live.evt.>", "live.jrn.>"],
 });
 
+/** Writes back what the log has lost, while those who react to events stand still. For the hand of a person only. */
+const archivist = ({ consumers }: Topology): Permissions => ({
+  publish: [
+    api("INFO"),
+    api("STREAM.INFO.EVENTS"),
+    ...reading("EVENTS"),
+    "evt.*.*.*",
+    ...consumers
+      .filter(({ stream }) => stream === "EVENTS")
+      .flatMap(({ name }) => [
+        api(`CONSUMER.INFO.EVENTS.${name}`),
+        api(`CONSUMER.PAUSE.EVENTS.${name}`),
+      ]),
+  ],
+  subscribe: [`${inboxPrefix("archivist")}.>`],
+});
+
 /** What one user may do. Nobody but `topology` may create, change or delete streams and consumers. */
 export function permissionsOf(user: User, table: Topology): Permissions {
   if (isFamily(user)) return family(user, table);
@@ -139,6 +156,8 @@ export function permissionsOf(user: User, table: Topology): Permissions {
         publish: [api("STREAM.INFO.JOURNAL"), api("STREAM.PURGE.JOURNAL")],
         subscribe: [`${inboxPrefix("pruner")}.>`],
       };
+    case "archivist":
+      return archivist(table);
     case "topology":
       return { publish: [api(">")], subscribe: [`${inboxPrefix("topology")}.>`] };
   }
