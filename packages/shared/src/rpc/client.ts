@@ -1,5 +1,6 @@
 /** Calls to a service of CHOM: promises and async iterables with deadlines, and Failures instead of gRPC errors. */
 import { isIP } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { checkServerIdentity } from "node:tls";
 import {
   type CallOptions,
@@ -9,6 +10,7 @@ import {
   Metadata,
   type ServiceError,
 } from "@grpc/grpc-js";
+import { classify } from "../failure/failure.ts";
 import type { Secret } from "../secrets/secret.ts";
 import { failureFromStatus } from "./status.ts";
 
@@ -115,7 +117,29 @@ async function metadataOf(options: ConnectOptions, settings: CallSettings): Prom
 const deadline = (ms: number | undefined): CallOptions =>
   ms === undefined ? {} : { deadline: Date.now() + ms };
 
+/** Calls; a call that was refused because there were too many is repeated when the server said, within its deadline. */
 async function unaryCall(
+  client: Client,
+  options: ConnectOptions,
+  method: AnyMethod,
+  { request, settings }: Asked,
+): Promise<unknown> {
+  const giveUpAt = performance.now() + (settings.deadlineMs ?? defaultDeadlineMs);
+  for (let deadlineMs = settings.deadlineMs; ; deadlineMs = giveUpAt - performance.now()) {
+    const limited = deadlineMs === undefined ? settings : { ...settings, deadlineMs };
+    try {
+      return await callOnce(client, options, method, { request, settings: limited });
+    } catch (error) {
+      const { code, retryAfterMs } = classify(error);
+      // A message that is too large has the same code, and no time at which it would be smaller.
+      if (code !== "too-many-requests" || retryAfterMs === undefined) throw error;
+      if (performance.now() + retryAfterMs >= giveUpAt) throw error;
+      await sleep(retryAfterMs, undefined, settings.signal ? { signal: settings.signal } : {});
+    }
+  }
+}
+
+async function callOnce(
   client: Client,
   options: ConnectOptions,
   method: AnyMethod,

@@ -1,6 +1,7 @@
 /** The gRPC server of a service: TLS, limits, health, reflection, and only handlers whose permission is declared. */
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
+import type { Http2Server } from "node:http2";
 import { resources } from "@chom/proto/resources";
 import { Server, ServerCredentials, type ServiceDefinition } from "@grpc/grpc-js";
 import { loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
@@ -11,7 +12,9 @@ import type { CallAudit } from "../audit/call-audit.ts";
 import { permanent } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { anyToken, authenticator, tokenVerifier, type TokenVerifier } from "./authenticate.ts";
+import { type CallLimits, callRates, defaultCallLimits } from "./call-rates.ts";
 import { checkContract, type ResourceTable } from "./roles.ts";
+import { defaultSessionLimits, guardSessions, type SessionLimits } from "./session-guard.ts";
 import { bindHandlers, type RpcService } from "./unary.ts";
 
 /** PEM of the CA of callers, and of this service's own certificate and key. */
@@ -35,6 +38,10 @@ export type RpcServerOptions = {
   readonly logger: Logger;
   /** Writes down who did what; left out only in tests. */
   readonly audit?: CallAudit | undefined;
+  readonly callLimits?: Partial<CallLimits>;
+  readonly sessionLimits?: Partial<SessionLimits>;
+  /** How often the right to a stream is looked at again; default 10 s. */
+  readonly recheckMs?: number;
 };
 
 export type RpcServer = {
@@ -45,24 +52,43 @@ export type RpcServer = {
   close(graceMs: number): Promise<void>;
 };
 
-/** Limits of one connection and one message; the server's answer to floods. */
+const streamsPerSession = 100;
+
+/** Limits of one message and one connection; those before any call are session-guard.ts's. */
 const limits = {
   "grpc.max_receive_message_length": 1 << 20,
   "grpc.max_send_message_length": 4 << 20,
-  "grpc.max_concurrent_streams": 100,
-  "grpc.max_metadata_size": 8 << 10,
-  // Half-open connections are found within 40 s; callers may ping every 10 s.
+  "grpc.max_concurrent_streams": streamsPerSession,
+  // Half-open connections are found within 40 s, and those that nobody uses are closed: clients connect again.
   "grpc.keepalive_time_ms": 30_000,
   "grpc.keepalive_timeout_ms": 10_000,
-  "grpc.keepalive_permit_without_calls": 1,
-  "grpc.http2.min_ping_interval_without_data_ms": 10_000,
+  "grpc.max_connection_idle_ms": 600_000,
+  "grpc-node.max_session_memory": 64,
+};
+
+/**
+ * What node's HTTP/2 takes from one connection: headers of 8 KiB in 64 pairs, resets and refused or malformed frames in
+ * bounds (rapid reset), settings of at most 16 entries. Frames of CONTINUATION and unread answers to pings are bounded
+ * by nghttp2 itself.
+ */
+const http2Limits = {
+  handshakeTimeout: 10_000,
+  unknownProtocolTimeout: 5_000,
+  maxHeaderListPairs: 64,
+  maxSettings: 16,
+  maxOutstandingPings: 4,
+  maxSessionInvalidFrames: 100,
+  maxSessionRejectedStreams: 100,
+  streamResetBurst: 500,
+  streamResetRate: 50,
+  settings: { maxConcurrentStreams: streamsPerSession, maxHeaderListSize: 8 << 10 },
 };
 
 /** TLS 1.3 that asks for a client certificate and trusts only what `ca` signed; tokens need none. */
 class OptionalClientCertificate extends ServerCredentials {
   constructor({ ca, cert, key }: TlsIdentity) {
     super(
-      { requestCert: true, rejectUnauthorized: false, minVersion: "TLSv1.3" },
+      { requestCert: true, rejectUnauthorized: false, minVersion: "TLSv1.3", ...http2Limits },
       { ca, cert, key },
     );
   }
@@ -85,9 +111,14 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
   });
   const methods = services.flatMap(({ definition }) => Object.values(definition));
   const paths = methods.map(({ path }) => path);
+  const unaryPaths = new Set(
+    methods.filter(({ responseStream }) => !responseStream).map(({ path }) => path),
+  );
   checkContract(paths, permissions, options.resources ?? resources);
+  const rates = callRates({ ...defaultCallLimits, ...options.callLimits });
+  const handling = { authenticate, logger, audit, rates, recheckMs: options.recheckMs };
   for (const { definition, implementation } of services) {
-    server.addService(definition, bindHandlers(implementation, { authenticate, logger, audit }));
+    server.addService(definition, bindHandlers(implementation, handling));
   }
   const names = ["", ...services.map(({ definition }) => nameOf(definition))];
   const health = new HealthImplementation();
@@ -98,6 +129,10 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
   health.addToServer(server);
   if (options.reflection) addReflection(server);
   const port = await bind(server, options);
+  for (const listening of http2ServersOf(server)) {
+    const sessionLimits = { ...defaultSessionLimits, ...options.sessionLimits };
+    guardSessions(listening, sessionLimits, { logger, isLong: (path) => !unaryPaths.has(path) });
+  }
   const host = options.listen.slice(0, options.listen.lastIndexOf(":"));
   return {
     address: `${host}:${port}`,
@@ -119,6 +154,17 @@ function bind(server: Server, { listen, tls }: RpcServerOptions): Promise<number
     else reject(permanent("invalid-config", `cannot listen on ${listen}`, { cause }));
   });
   return promise;
+}
+
+/**
+ * grpc-js keeps the HTTP/2 servers it made to itself, and only they know of connections. Should another version keep
+ * them elsewhere, nothing starts: better than a server without its guard.
+ */
+function http2ServersOf(server: Server): Http2Server[] {
+  const { http2Servers } = server as unknown as { http2Servers?: Map<Http2Server, unknown> };
+  const found = [...(http2Servers?.keys() ?? [])];
+  if (found.length > 0) return found;
+  throw permanent("invalid-config", "this version of grpc-js hides its HTTP/2 servers elsewhere");
 }
 
 async function closeWithin(server: Server, graceMs: number): Promise<void> {

@@ -12,7 +12,9 @@ import type {
 import type { CallAudit } from "../audit/call-audit.ts";
 import { classify, type Failure, permanent, transient } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import type { CallRates } from "./call-rates.ts";
 import { whoWasDenied } from "./denied.ts";
+import { watchRight } from "./watch-right.ts";
 import { statusOf } from "./status.ts";
 import { inTenant } from "./tenant-scope.ts";
 
@@ -45,6 +47,10 @@ export type Handling = {
   readonly logger: Logger;
   /** Left out only in tests: then nobody writes down who did what. */
   readonly audit?: CallAudit | undefined;
+  /** Left out only in tests: then anybody calls as often as they like. */
+  readonly rates?: CallRates | undefined;
+  /** How often the right to a stream is looked at again; default 10 s. */
+  readonly recheckMs?: number | undefined;
 };
 
 export type ServerCall = {
@@ -60,6 +66,7 @@ const defaultDeadlineMs = 10_000;
 const longestUnaryMs = 60_000;
 /** A stream may follow for as long as its caller stays, but a day is enough to make clients able to resume. */
 const longestStreamMs = 24 * 3_600_000;
+const longestStallMs = 60_000;
 
 // biome-ignore lint/suspicious/noExplicitAny: request and response are checked where handlers are made.
 type AnyHandler = (request: any, caller: Caller) => any;
@@ -89,7 +96,8 @@ export function unary<Request, Response>(
       const limit = limitOf(call, longestUnaryMs);
       inTime(limit, async () => {
         const { identity, ended } = await admit(handling, call, call.request);
-        const answer = scoped(call.request, { ...identity, ...limit });
+        const { signal, deadline } = limit;
+        const answer = scoped(call.request, { ...identity, signal, deadline });
         return answer.then(told(ended), untold(ended));
       })
         .then((response) => answer(null, response))
@@ -102,7 +110,8 @@ export function unary<Request, Response>(
 
 /**
  * A handler of one request and a stream of responses, given as an async iterable. Slow readers hold it back: the
- * next response is asked for when the last one is flushed. `caller.signal` aborts when the caller leaves.
+ * next response is asked for when the last one is flushed. `caller.signal` aborts when the caller leaves. The right to
+ * it is looked at again every 10 s: with a credential that expired, was revoked or lost its role, the stream ends.
  */
 export function serverStream<Request, Response>(
   handler: (request: Request, caller: Caller) => AsyncIterable<Response>,
@@ -112,14 +121,22 @@ export function serverStream<Request, Response>(
     const limit = limitOf(call, longestStreamMs);
     const send = async () => {
       const { identity, ended } = await inTime(limit, () => admit(handling, call, call.request));
+      const free = handling.rates?.openStream(identity);
+      const unwatch = watchRight(handling, call, limit);
+      const { signal, deadline } = limit;
       const answers = async () => {
-        for await (const response of handler(call.request, { ...identity, ...limit })) {
+        for await (const response of handler(call.request, { ...identity, signal, deadline })) {
           if (limit.signal.aborted) break;
-          if (!call.write(response)) await drained(call, limit.signal);
+          if (!call.write(response)) await drained(call, limit);
         }
         limit.signal.throwIfAborted();
       };
-      await inTenant(identity.tenant, answers).then(told(ended), untold(ended));
+      // A stream whose right ended says so at once, whatever its handler waits for.
+      const running = inTime(limit, () => inTenant(identity.tenant, answers));
+      await running.then(told(ended), untold(ended)).finally(() => {
+        unwatch();
+        free?.();
+      });
     };
     send()
       .then(() => call.end())
@@ -172,7 +189,7 @@ const untold =
 
 /** Lets a caller in, or not; either way the audit knows, and what may change something waits for it. */
 async function admit(
-  { authenticate, audit }: Handling,
+  { authenticate, audit, rates }: Handling,
   call: ServerCall,
   request: unknown,
 ): Promise<{ identity: Identity; ended: Ended }> {
@@ -185,10 +202,17 @@ async function admit(
     audit?.refused(path, request, whoWasDenied(failure), failure);
     throw error;
   }
+  // Before the audit: a flood of calls must not become a flood of entries.
+  rates?.admit(identity, performance.now());
   return { identity, ended: (await audit?.begin(path, request, identity)) ?? (() => {}) };
 }
 
-type Limit = { readonly signal: AbortSignal; readonly deadline: Date; readonly end: () => void };
+type Limit = {
+  readonly signal: AbortSignal;
+  readonly deadline: Date;
+  readonly abort: (reason: Failure) => void;
+  readonly end: () => void;
+};
 
 function limitOf(call: ServerCall, longestMs: number): Limit {
   const controller = new AbortController();
@@ -202,7 +226,8 @@ function limitOf(call: ServerCall, longestMs: number): Limit {
     controller.abort(transient("deadline-exceeded", "the deadline of the call has passed"));
   const timer = setTimeout(expire, Math.max(0, deadline.getTime() - now));
   call.on("cancelled", () => controller.abort(transient("call-cancelled", "the caller has left")));
-  return { signal: controller.signal, deadline, end: () => clearTimeout(timer) };
+  const abort = (reason: Failure) => controller.abort(reason);
+  return { signal: controller.signal, deadline, abort, end: () => clearTimeout(timer) };
 }
 
 /** Answers at the deadline even when the work does not listen to its signal. */
@@ -217,14 +242,20 @@ async function inTime<T>(limit: Limit, work: () => Promise<T>): Promise<T> {
   }
 }
 
-function drained(
+/** Waits until the caller has read; one that reads nothing for a minute is left. */
+async function drained(
   call: { once(event: "drain", listener: () => void): unknown },
-  signal: AbortSignal,
-) {
+  { signal, abort }: Limit,
+): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
+  const timer = setTimeout(
+    () => abort(transient("deadline-exceeded", "the caller has not read for a minute")),
+    longestStallMs,
+  );
   call.once("drain", resolve);
   signal.addEventListener("abort", () => resolve(), { once: true });
-  return promise;
+  await promise;
+  clearTimeout(timer);
 }
 
 /** The failure to answer: what is no Failure is a bug, which the log gets whole and the caller by its number only. */

@@ -53,6 +53,16 @@ export const commonReaders = {
     max: 512 * 1_024,
     fallback: 256 * 1_024,
   }),
+  /** Calls a second of one caller and of one tenant, and streams of one caller, each for this process. */
+  callsPerCaller: int("CHOM_CALLS_PER_CALLER", { min: 1, max: 100_000, fallback: 200 }),
+  callsPerTenant: int("CHOM_CALLS_PER_TENANT", { min: 1, max: 100_000, fallback: 1_000 }),
+  streamsPerCaller: int("CHOM_STREAMS_PER_CALLER", { min: 1, max: 10_000, fallback: 32 }),
+  /** Connections of one address; raise it where many callers come through one proxy. */
+  connectionsPerAddress: int("CHOM_CONNECTIONS_PER_ADDRESS", {
+    min: 1,
+    max: 100_000,
+    fallback: 200,
+  }),
   /** Named limits that differ from the defaults, like `acme-orders=45/7d`. */
   limits: text("CHOM_LIMITS", { fallback: undefined }),
   ...workReaders,

@@ -195,6 +195,12 @@ async function startServer<R extends Readers>(
       ...{ log: app.audit, service: app.name, permissions, sensitive: sensitiveFields },
       ...{ now: app.now, newId: app.newId },
     }),
+    callLimits: {
+      perCaller: settings.callsPerCaller,
+      perTenant: settings.callsPerTenant,
+      streamsPerCaller: settings.streamsPerCaller,
+    },
+    sessionLimits: { connectionsPerAddress: settings.connectionsPerAddress },
     reflection: answers && environment !== "production",
     logger,
   });
