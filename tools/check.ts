@@ -44,6 +44,11 @@ const checks: Check[] = [
     : []),
   { name: "generated code is fresh", command: process.execPath, args: ["tools/gen-fresh.ts"] },
   {
+    name: "references are fresh",
+    command: process.execPath,
+    args: ["tools/contract-docs.ts", "--check"],
+  },
+  {
     name: "shell scripts",
     command: process.execPath,
     args: ["tools/shellcheck.ts", ...scripts],

@@ -12,6 +12,7 @@ export const protobufPackage = "chom.backup.v1";
 
 export const protobufFileName = "chom/backup/v1/database_events.proto";
 
+/** One of the control plane's own databases is being dumped. */
 export interface DatabaseBackupStarted {
   backupId: string;
   source: string;
@@ -20,6 +21,7 @@ export interface DatabaseBackupStarted {
   runId: string;
 }
 
+/** Retention let the dump go. */
 export interface DatabaseBackupExpired {
   backupId: string;
   source: string;

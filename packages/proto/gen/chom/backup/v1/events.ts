@@ -24,6 +24,7 @@ export interface BackupCreated {
   jobId: string;
 }
 
+/** A recovery point is whole and in the vault, its manifest signed. */
 export interface BackupCompleted {
   backupId: string;
   siteId: string;
@@ -42,6 +43,7 @@ export interface BackupCompleted {
   jobId: string;
 }
 
+/** No recovery point came of it; what was begun is removed. */
 export interface BackupFailed {
   backupId: string;
   siteId: string;
@@ -50,6 +52,7 @@ export interface BackupFailed {
   jobId: string;
 }
 
+/** The point was read back, opened, and every hash compared. */
 export interface BackupVerified {
   backupId: string;
   siteId: string;
@@ -58,6 +61,7 @@ export interface BackupVerified {
   jobId: string;
 }
 
+/** The point is not what was written: it is never restored from. */
 export interface BackupCorrupt {
   backupId: string;
   siteId: string;
@@ -66,6 +70,7 @@ export interface BackupCorrupt {
   jobId: string;
 }
 
+/** Retention let the point go; its objects are deleted. */
 export interface BackupExpired {
   backupId: string;
   siteId: string;
@@ -75,6 +80,7 @@ export interface BackupExpired {
   jobId: string;
 }
 
+/** A site is about to be brought back from a point. */
 export interface RestoreStarted {
   restoreId: string;
   backupId: string;
@@ -91,6 +97,7 @@ export interface RestoreSwapStarted {
   jobId: string;
 }
 
+/** The site is as the point has it, and answers. */
 export interface RestoreCompleted {
   restoreId: string;
   backupId: string;
@@ -123,6 +130,7 @@ export interface RestoreFailed {
   jobId: string;
 }
 
+/** The dump is in the vault, was read back, and restored into a scratch database. */
 export interface DatabaseBackupCompleted {
   backupId: string;
   engine: string;
@@ -148,6 +156,7 @@ export interface DatabaseBackupCompleted {
   runId: string;
 }
 
+/** No dump came of it. */
 export interface DatabaseBackupFailed {
   backupId: string;
   engine: string;

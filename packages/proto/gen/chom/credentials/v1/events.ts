@@ -12,6 +12,7 @@ export const protobufPackage = "chom.credentials.v1";
 
 export const protobufFileName = "chom/credentials/v1/events.proto";
 
+/** A server is known, with the host keys that it must show. */
 export interface ServerRegistered {
   serverId: string;
   name: string;
@@ -43,6 +44,7 @@ export interface HostKeyMismatched {
   fingerprint: string;
 }
 
+/** The new key is on the server beside the old one. */
 export interface KeyStaged {
   serverId: string;
   keyId: string;
@@ -70,6 +72,7 @@ export interface KeyRetired {
   jobId: string;
 }
 
+/** The old key stays in use; somebody must look. */
 export interface KeyRotationFailed {
   serverId: string;
   keyId: string;

@@ -12,6 +12,7 @@ export const protobufPackage = "chom.credentials.v1";
 
 export const protobufFileName = "chom/credentials/v1/token_events.proto";
 
+/** A caller got a lasting credential. */
 export interface ApiTokenCreated {
   tokenId: string;
   name: string;
@@ -22,6 +23,7 @@ export interface ApiTokenCreated {
   expiresAt: Date | undefined;
 }
 
+/** The credential lets nobody in any more. */
 export interface ApiTokenRevoked {
   tokenId: string;
   reason: string;

@@ -19,6 +19,7 @@ export interface DomainClaimed {
   siteId: string;
 }
 
+/** The domain may be claimed by anybody again. */
 export interface DomainReleased {
   domain: string;
   ownerTenant: string;
@@ -37,6 +38,7 @@ export interface SiteRequested {
   jobId: string;
 }
 
+/** The site is served. */
 export interface SiteProvisioned {
   siteId: string;
   domain: string;
@@ -52,6 +54,7 @@ export interface SiteProvisioned {
   jobId: string;
 }
 
+/** There is no site; whether everything was taken back is said. */
 export interface SiteProvisioningFailed {
   siteId: string;
   domain: string;
@@ -66,6 +69,7 @@ export interface SiteRemovalStarted {
   jobId: string;
 }
 
+/** The site is gone from its server; what it was is in quarantine there until a day. */
 export interface SiteDeprovisioned {
   siteId: string;
   domain: string;
@@ -73,6 +77,7 @@ export interface SiteDeprovisioned {
   jobId: string;
 }
 
+/** The site is not wholly removed. */
 export interface SiteDeprovisioningFailed {
   siteId: string;
   code: string;
@@ -86,6 +91,7 @@ export interface SiteRestoring {
   restoreId: string;
 }
 
+/** The site is served again, in the state it had before. */
 export interface SiteRestoreEnded {
   siteId: string;
   restoreId: string;

@@ -135,6 +135,7 @@ export interface ChainStarted {
   batchId: string;
 }
 
+/** The job of one link was asked for. */
 export interface ChainLinkStarted {
   position: number;
   /** Of the job, or of the batch. */
@@ -144,11 +145,13 @@ export interface ChainLinkStarted {
   serverId: string;
 }
 
+/** The link had nothing to do. */
 export interface ChainLinkSkipped {
   position: number;
   jobId: string;
 }
 
+/** Every link has ended well. */
 export interface ChainCompleted {
   /** True when a skipped link ended it before its last link. */
   stopped: boolean;
@@ -162,6 +165,7 @@ export interface ChainFailed {
   outcome: string;
 }
 
+/** No further link will start. */
 export interface ChainCancelled {
   actor: string;
   reason: string;
@@ -176,6 +180,7 @@ export interface BatchCreated {
   chainId: string;
 }
 
+/** More jobs belong to the batch. */
 export interface BatchJobsAdded {
   /** A JSON list of steps. */
   jobsJson: string;
@@ -198,6 +203,7 @@ export interface BatchFailed {
   jobId: string;
 }
 
+/** What has not started of it never will. */
 export interface BatchCancelled {
   actor: string;
   reason: string;

@@ -329,6 +329,7 @@ export interface ScheduleChanged {
   version: number;
 }
 
+/** It fires no more until it is resumed. */
 export interface SchedulePaused {
   actor: string;
   reason: string;
@@ -336,11 +337,13 @@ export interface SchedulePaused {
   until: Date | undefined;
 }
 
+/** It fires again. */
 export interface ScheduleResumed {
   actor: string;
   reason: string;
 }
 
+/** It never fires again. */
 export interface ScheduleRemoved {
   actor: string;
   reason: string;

@@ -12,6 +12,7 @@ export const protobufPackage = "chom.ssl.v1";
 
 export const protobufFileName = "chom/ssl/v1/events.proto";
 
+/** A site wants its first certificate. */
 export interface CertificateRequested {
   siteId: string;
   domain: string;
@@ -29,6 +30,7 @@ export interface CertificateIssueDeferred {
   jobId: string;
 }
 
+/** The first certificate is installed and was seen on the wire. */
 export interface CertificateIssued {
   siteId: string;
   domain: string;
@@ -49,6 +51,7 @@ export interface CertificateIssued {
   jobId: string;
 }
 
+/** A newer certificate is installed and was seen on the wire. */
 export interface CertificateRenewed {
   siteId: string;
   domain: string;
@@ -75,6 +78,7 @@ export interface CertificateRenewalPlanned {
   basis: string;
 }
 
+/** No certificate came of it; one that is installed stays. */
 export interface CertificateFailed {
   siteId: string;
   domain: string;
