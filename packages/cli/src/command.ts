@@ -112,15 +112,19 @@ export const startsJob = (command: Command): Command =>
 export const requestIdOf = ({ requestId }: JobOptions): string =>
   requestId ?? timeId(new Date(), randomBytes(10));
 
+/** Whether a command is to stay until its job has ended. */
+export const waitsFor = ({ output }: Session, { wait }: JobOptions): boolean =>
+  wait ?? (output.isTerminal && !output.json);
+
 /** After a job was accepted: says so, or follows it to its end when asked to. */
 export async function afterStart<Answer extends { jobId: string }>(
-  { clients, output }: Session,
+  session: Session,
   options: JobOptions,
   answer: Answer,
   toJson: (answer: Answer) => unknown,
 ): Promise<number> {
-  const waits = options.wait ?? (output.isTerminal && !output.json);
-  if (!waits) {
+  const { clients, output } = session;
+  if (!waitsFor(session, options)) {
     output.one(answer, [["job", ({ jobId }) => jobId]], toJson);
     output.note(`follow it with: chom job watch ${answer.jobId}`);
     return exitCodes.ok;

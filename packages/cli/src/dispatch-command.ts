@@ -13,7 +13,9 @@ import {
   leaf,
   requestIdOf,
   startsJob,
+  waitsFor,
   wholeNumber,
+  waitsFor,
 } from "./command.ts";
 import { fieldsIn, wordsToJson } from "./dispatch-words.ts";
 import { flowFileHelp } from "./flow-file.ts";
@@ -141,11 +143,15 @@ chom dispatch --batch nightly.json --request-id nightly-2026-11-24`,
       if (!type) throw new InvalidArgumentError(`"${jobName}" is no job; there are ${known}`);
       const inputJson = JSON.stringify(wordsToJson(type, words, inputOf(options.input)));
       const { reason = "" } = options;
-      const answer = await session.clients.dispatch().dispatchJob({
+      const wish = {
         ...{ requestId: requestIdOf(options), jobName, inputJson, reason },
         options: optionsOf(options, new Date()),
-      });
+      };
+      const ask = () => session.clients.dispatch().dispatchJob(wish);
+      let answer = await ask();
       if (!answer.accepted) session.output.note("recorded; its family has not answered yet");
+      // The same request again only asks for the answer; each waits a little, and a refusal ends it.
+      while (!answer.accepted && waitsFor(session, options)) answer = await ask();
       return afterStart(session, options, answer, DispatchJobResponse.toJSON);
     }),
   );

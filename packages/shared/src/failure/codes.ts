@@ -107,6 +107,7 @@ const table: Record<string, CodePolicy> = {
   "rotation-stopped": { kind: "permanent" },
   // jobs that start others
   "jobs-failed": { kind: "permanent" },
+  "not-accepted-in-time": { kind: "permanent" },
   // the event log
   "log-unavailable": { kind: "transient" },
   "log-forbidden": { kind: "operator" },

@@ -2,7 +2,7 @@
 import type { StoredEvent } from "../aggregate/aggregate.ts";
 import { hashId } from "../aggregate/id.ts";
 import type { DispatchRequest } from "../job/job.ts";
-import type { CommandRequest, Reaction, Reactor } from "./reactor.ts";
+import type { CommandRequest, React, Reaction, Reactor } from "./reactor.ts";
 
 /** Who asks, and because of what. */
 export type ReactionCause = {
@@ -26,12 +26,16 @@ export type Wanted =
       readonly cause: ReactionCause;
     };
 
-/** The reactions to an event in order. A job's id is a hash of event, reactor, job and ordinal. */
+/**
+ * The reactions to an event in order. A job's id is a hash of event, reactor, job and ordinal. `react` stands for the
+ * reactor's own answer to the event.
+ */
 export async function wantedBy(
   reactor: Reactor,
   { name, data, meta }: StoredEvent,
+  // biome-ignore lint/suspicious/noExplicitAny: erased in `Reactor`.
+  react: React<any> | undefined = Object.hasOwn(reactor.on, name) ? reactor.on[name] : undefined,
 ): Promise<readonly Wanted[]> {
-  const react = Object.hasOwn(reactor.on, name) ? reactor.on[name] : undefined;
   if (!react) return [];
   const answered = await react(data, meta);
   const reactions: readonly Reaction[] = "kind" in answered ? [answered] : answered;

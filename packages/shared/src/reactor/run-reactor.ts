@@ -1,5 +1,6 @@
-/** Runs one reactor over its durable consumer: one event at a time, in order, over all replicas. */
+/** Runs one reactor over its durable consumer: one event at a time, in order, over all replicas, unless it is patient. */
 import { setTimeout as sleep } from "node:timers/promises";
+import type { StoredEvent } from "../aggregate/aggregate.ts";
 import { decodeEntry } from "../event-log/codec.ts";
 import { entryOf, envelopeHeaders, escaped } from "../event-log/envelope.ts";
 import { type Nats, publish, valueOf } from "../event-log/nats.ts";
@@ -10,7 +11,8 @@ import type { Logger } from "../telemetry/logger.ts";
 import { reactorConsumer } from "../topology/consumers.ts";
 import { quarantineSubject } from "../topology/subjects.ts";
 import { type Wanted, wantedBy } from "./react.ts";
-import type { Reactor } from "./reactor.ts";
+import { triesWithin, waitAfterMs } from "./patience.ts";
+import type { Patience, Reactor } from "./reactor.ts";
 import { scrub } from "../secrets/scrub.ts";
 
 export type ReactorHost = {
@@ -46,22 +48,30 @@ const causeAgeMaxMs = 30 * 86_400_000;
  */
 export function startReactor(reactor: Reactor, host: ReactorHost): RunningReactor {
   const { service, nats, logger } = host;
+  const inHand = new Set<Promise<void>>();
+  const atOnce = reactor.patience?.atOnce ?? 1;
   const consumer = reactorConsumer(service, reactor.name);
   const stopping = new AbortController();
   const { signal } = stopping;
   const done = (async () => {
     while (!signal.aborted) {
       try {
-        const options = { stream: "EVENTS", consumer, batch: 1, waitMs: pullMs, signal };
-        for (const message of await pull(nats, options)) {
-          await withHeartbeat(message, () => settle({ reactor, host, message, signal }));
+        const free = atOnce - inHand.size;
+        for (const message of await pullSome(nats, { consumer, free, signal })) {
+          const settling = { reactor, host, message, signal };
+          const settled = withHeartbeat(message, () =>
+            reactor.patience ? settlePatiently(settling, reactor.patience) : settle(settling),
+          ).finally(() => inHand.delete(settled));
+          inHand.add(settled);
         }
+        if (inHand.size >= atOnce) await Promise.race(inHand);
       } catch (error) {
         if (signal.aborted) break;
         logger.warn({ err: error, reactor: consumer }, "the reactor cannot pull, trying again");
         await pause(1_000, signal);
       }
     }
+    await Promise.allSettled(inHand);
   })();
   return {
     name: reactor.name,
@@ -70,6 +80,16 @@ export function startReactor(reactor: Reactor, host: ReactorHost): RunningReacto
       await done;
     },
   };
+}
+
+/** What is there, or the next that comes: asking for many would wait until so many are there. */
+async function pullSome(
+  nats: Nats,
+  { consumer, free, signal }: { consumer: string; free: number; signal: AbortSignal },
+): Promise<Pulled[]> {
+  const from = { stream: "EVENTS", consumer, signal };
+  const there = free > 1 ? await pull(nats, { ...from, batch: free, waitMs: 0 }) : [];
+  return there.length > 0 ? there : pull(nats, { ...from, batch: 1, waitMs: pullMs });
 }
 
 type Settling = {
@@ -115,6 +135,54 @@ async function settle({ reactor, host, message, signal }: Settling): Promise<voi
 }
 
 /**
+ * One try; whatever fails comes back after a wait, which the broker keeps, so that neither this process's end nor others
+ * behind it lose anything. An event that takes its process down with it is counted by its deliveries.
+ */
+async function settlePatiently(
+  settling: Settling,
+  // biome-ignore lint/suspicious/noExplicitAny: erased in `Reactor`.
+  patience: Patience<any>,
+): Promise<void> {
+  const { reactor, host, message, signal } = settling;
+  const { deliveries } = message;
+  const tries = triesWithin(patience.maxMs);
+  const event = await decoded(settling);
+  if (event === "quarantined") return;
+  const isLast = () =>
+    deliveries >= tries || (event && (patience.endsAt?.(event.data) ?? Infinity) <= host.app.now());
+  let given = failureOf("worker-lost", `tried ${deliveries - 1} times and never finished`);
+  let isOver = deliveries > tries;
+  while (!signal.aborted) {
+    try {
+      const wanted = event
+        ? await wantedBy(reactor, event, isOver ? patience.giveUp(given) : undefined)
+        : [];
+      if (event) await carryOut(reactor, host, event, wanted);
+      return await acknowledge(message, host);
+    } catch (error) {
+      const failure = classify(error);
+      const about = { err: error, reactor: reactor.name, sequence: message.sequence, deliveries };
+      host.logger.warn(about, "a reaction failed, trying again");
+      if (failure.code === "log-unavailable") await pause(1_000, signal);
+      else if (isOver || !isLast()) return message.nak(waitAfterMs(deliveries));
+      else [given, isOver] = [failure, true];
+    }
+  }
+  message.nak();
+}
+
+/** The event, undefined when the reactor knows none of its name; what cannot be read has nobody to be told to. */
+async function decoded(settling: Settling): Promise<StoredEvent | undefined | "quarantined"> {
+  const { reactor, host, message } = settling;
+  try {
+    return decodeEntry(reactor.from, entryOf(message), host.app.sealer);
+  } catch (error) {
+    await quarantine(settling, classify(error));
+    return "quarantined";
+  }
+}
+
+/**
  * Waited for, since an acknowledgement lost with its broker would hold up the next event. But only once: a broker that
  * forgot the delivery never answers, and delivers the event again to whoever pulls.
  */
@@ -128,9 +196,17 @@ async function acknowledge(message: Pulled, { logger }: ReactorHost): Promise<vo
 
 async function react(reactor: Reactor, host: ReactorHost, message: Pulled): Promise<void> {
   const event = decodeEntry(reactor.from, entryOf(message), host.app.sealer);
-  if (!event) return;
+  if (event) await carryOut(reactor, host, event, await wantedBy(reactor, event));
+}
+
+async function carryOut(
+  reactor: Reactor,
+  host: ReactorHost,
+  event: StoredEvent,
+  all: readonly Wanted[],
+): Promise<void> {
   const tooOld = host.app.now().getTime() - event.meta.time.getTime() > causeAgeMaxMs;
-  for (const wanted of await wantedBy(reactor, event)) {
+  for (const wanted of all) {
     if (wanted.kind === "command") await handleUnlessRejected(host, wanted);
     else if (!tooOld || host.backfill) await dispatch(host, wanted);
     else {

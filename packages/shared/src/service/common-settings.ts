@@ -63,6 +63,12 @@ export const commonReaders = {
     max: 100_000,
     fallback: 200,
   }),
+  /** How long a job that was asked for by name is tried to be accepted before it is refused. */
+  requestPatienceMs: durationMs("CHOM_REQUEST_PATIENCE", {
+    min: secondMs,
+    max: 86_400 * secondMs,
+    fallback: 900 * secondMs,
+  }),
   /** Named limits that differ from the defaults, like `acme-orders=45/7d`. */
   limits: text("CHOM_LIMITS", { fallback: undefined }),
   ...workReaders,

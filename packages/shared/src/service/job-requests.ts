@@ -6,7 +6,8 @@ import { type JobOptions, type JobRefused, JobRequested } from "@chom/proto/chom
 import { jobRequests } from "@chom/proto/job-requests";
 import type { EventMeta } from "../aggregate/aggregate.ts";
 import { eventTypes } from "../aggregate/event-types.ts";
-import { classify, type Failure, rejected } from "../failure/failure.ts";
+import type { EventLog } from "../event-log/event-log.ts";
+import { classify, type Failure, failureOf, rejected } from "../failure/failure.ts";
 import type { DispatchOptions } from "../job/job.ts";
 import { jobRefusal } from "../job/job-refusal.ts";
 import { openFor } from "../job/payload.ts";
@@ -15,17 +16,28 @@ import { requestBytes } from "../rpc/request-json.ts";
 import { type Caller, plainHandler, type RpcService } from "../rpc/unary.ts";
 import { scrub } from "../secrets/scrub.ts";
 import type { Sealer } from "../secrets/sealer.ts";
+import type { Logger } from "../telemetry/logger.ts";
+import { eventSubject, journalSubject } from "../topology/subjects.ts";
 import { asRequested } from "./requested.ts";
 
 const acceptWithinMs = 20_000;
+/** Requests at a time in one process: each mostly waits for the broker and Postgres. */
+const atOnce = 32;
 
 type Parts = {
   readonly family: string;
   readonly rpc: readonly RpcService[];
   readonly sealer: Sealer;
+  readonly log: Pick<EventLog, "last">;
+  readonly logger: Logger;
+  /** How long a request that fails for passing reasons is tried again. */
+  readonly patienceMs: number;
 };
 
-/** The reactor `<family>-job-requests`. What passes is tried again; what does not becomes JobRefused. */
+/**
+ * The reactor `<family>-job-requests`. Every request is answered: by a journal, or by JobRefused. What may pass is tried
+ * again until the patience or the request's own expiry is over, and is then refused with "not-accepted-in-time".
+ */
 export const answerJobRequests = (parts: Parts): Reactor =>
   reactor({
     name: "job-requests",
@@ -33,18 +45,50 @@ export const answerJobRequests = (parts: Parts): Reactor =>
     from: eventTypes({ JobRequested }),
     on: {
       async JobRequested(wish, meta) {
-        if (wish.family !== parts.family) return [];
+        if (wish.family !== parts.family || (await isRefused(parts, wish, meta))) return [];
         try {
           await accept(parts, wish, meta);
           return [];
         } catch (error) {
           const failure = classify(error);
           if (failure.kind === "transient" || failure.kind === "unknown") throw error;
-          return command(jobRefusal, meta.tenant, wish.jobId, "refuse", refusalOf(wish, failure));
+          return refusal(wish, meta, failure);
         }
       },
     },
+    patience: {
+      atOnce,
+      maxMs: parts.patienceMs,
+      endsAt: ({ options }) => options?.expiresAt,
+      giveUp: (failure) => (wish, meta) => giveUp(parts, failure, { wish, meta }),
+    },
   });
+
+/** A refusal stands: whoever was told it has gone on. A request comes again when its acknowledgement was lost. */
+const isRefused = async ({ log }: Parts, { jobId }: JobRequested, { tenant }: EventMeta) =>
+  (await log.last("EVENTS", eventSubject(tenant, jobRefusal.name, jobId))) !== undefined;
+
+const refusal = (wish: JobRequested, { tenant }: EventMeta, failure: Failure) =>
+  command(jobRefusal, tenant, wish.jobId, "refuse", refusalOf(wish, failure));
+
+async function giveUp(
+  { family, log, logger }: Parts,
+  { code, message }: Failure,
+  { wish, meta }: { wish: JobRequested; meta: EventMeta },
+) {
+  const { jobId, jobName } = wish;
+  // A try that failed may have got as far as the journal: then the job is accepted, and the sweeper queues it.
+  if (
+    wish.family !== family ||
+    (await log.last("JOURNAL", journalSubject(meta.tenant, family, jobId)))
+  ) {
+    return [];
+  }
+  const about = { alert: "request-not-accepted", tenant: meta.tenant, jobId, job: jobName, code };
+  logger.error(about, "a job that was asked for could not be accepted in time and is refused");
+  const why = `its family tried until its time was over; the last try failed with ${code}: ${message}`;
+  return refusal(wish, meta, failureOf("not-accepted-in-time", why));
+}
 
 async function accept({ rpc, sealer }: Parts, wish: JobRequested, meta: EventMeta): Promise<void> {
   const { jobId, jobName, actor, reason } = wish;

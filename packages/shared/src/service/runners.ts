@@ -140,7 +140,10 @@ function familyOf(parts: RunnersParts, family: Family): FamilyParts {
     projections: [open.projection],
     reactors: [
       jobControl(engine),
-      answerJobRequests({ family, rpc: parts.cast.rpc ?? [], sealer: parts.sealer }),
+      answerJobRequests({
+        ...{ family, rpc: parts.cast.rpc ?? [], sealer: parts.sealer, log: app.log },
+        ...{ logger: parts.logger, patienceMs: parts.settings.requestPatienceMs },
+      }),
     ],
     ticks: [sweeping, admitting],
     dispatch: createDispatch(engine),

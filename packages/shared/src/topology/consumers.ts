@@ -46,6 +46,12 @@ const reactors: readonly (readonly [User, string, string])[] = [
   ...families.map((family) => [family, "job-requests", "job-request"] as const),
 ];
 
+/**
+ * Events in hand or waiting for their next try, of reactors that work on theirs side by side: as many as a large batch
+ * asks for, so that what cannot be accepted now keeps nobody from being answered.
+ */
+const sideBySide: Readonly<Record<string, number>> = { "job-requests": 10_000 };
+
 const pull = {
   ack_policy: "explicit",
   // A worker that died is noticed after this long; the living renew every 10 s.
@@ -77,7 +83,7 @@ const reactor = ([service, name, aggregate]: (typeof reactors)[number]): Consume
     ack_wait: 10 * secondNs,
     max_deliver: -1,
     // One at a time over all replicas: facts of an aggregate are reacted to in their order.
-    max_ack_pending: 1,
+    max_ack_pending: sideBySide[name] ?? 1,
   },
 });
 

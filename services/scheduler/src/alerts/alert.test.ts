@@ -43,6 +43,7 @@ const nothing: Measurements = {
   ...{
     failed: [],
     lost: [],
+    unaccepted: [],
     depths: [],
     durations: [],
     workers: [],
@@ -78,6 +79,9 @@ test("the spec's thresholds are the defaults, and none is broken by its own limi
   expect(high({ quarantined: 1, lost: [{ tenant: "acme", count: 1 }] })).toEqual([
     "acme worker-lost all",
     "platform quarantined all",
+  ]);
+  expect(high({ unaccepted: [{ tenant: "acme", count: 1 }] })).toEqual([
+    "acme requests-refused all",
   ]);
 });
 

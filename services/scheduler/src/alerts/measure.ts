@@ -4,6 +4,7 @@ import { api, valueOf } from "@chom/shared/event-log/nats";
 import type { App } from "@chom/shared/service/app";
 import { workerReports } from "@chom/shared/service/worker-report";
 import { and, count, eq, gt, inArray, isNotNull, isNull, min, or, sql } from "drizzle-orm";
+import { refusedJobs } from "../flows/tables.ts";
 import { jobs } from "../tables.ts";
 import type { AlertThresholds, Measurements } from "./rules.ts";
 
@@ -22,6 +23,13 @@ const failedSince = (app: App, since: Date, code?: string) =>
     .from(jobs)
     .where(and(isFailed, gt(jobs.endedAt, since), code ? eq(jobs.failureCode, code) : undefined))
     .groupBy(jobs.tenant);
+
+const unacceptedSince = (app: App, since: Date) =>
+  app.db
+    .select({ tenant: refusedJobs.tenant, count: count() })
+    .from(refusedJobs)
+    .where(and(eq(refusedJobs.code, "not-accepted-in-time"), gt(refusedJobs.refusedAt, since)))
+    .groupBy(refusedJobs.tenant);
 
 export type QueueCount = {
   readonly family: string;
@@ -134,6 +142,7 @@ export async function measure(app: App, thresholds: AlertThresholds): Promise<Me
   return {
     failed: await failedSince(app, since),
     lost: await failedSince(app, since, "worker-lost"),
+    unaccepted: await unacceptedSince(app, since),
     depths: depthsOf(await queueCounts(app)),
     durations: await durations(app, now),
     workers: await workerReports(app.nats),

@@ -33,6 +33,8 @@ export const defaultThresholds: AlertThresholds = {
 export type Measurements = {
   readonly failed: readonly { readonly tenant: string; readonly count: number }[];
   readonly lost: readonly { readonly tenant: string; readonly count: number }[];
+  /** Jobs that were asked for and that their families could not accept in time. */
+  readonly unaccepted: readonly { readonly tenant: string; readonly count: number }[];
   readonly depths: readonly {
     readonly family: string;
     readonly queue: string;
@@ -98,7 +100,7 @@ export function observationsOf(
   measurements: Measurements,
   thresholds: AlertThresholds,
 ): readonly Found[] {
-  const { failed, lost, depths, workers, quarantined, rotations } = measurements;
+  const { failed, lost, unaccepted, depths, workers, quarantined, rotations } = measurements;
   const memory = thresholds.workerMemoryBytes;
   const all = { tenant: platform, subject: "all", threshold: 0 };
   return [
@@ -111,6 +113,12 @@ export function observationsOf(
       judged(
         { ...all, tenant, rule: "worker-lost", value },
         `${value} jobs lost their workers again and again`,
+      ),
+    ),
+    ...unaccepted.map(({ tenant, count: value }) =>
+      judged(
+        { ...all, tenant, rule: "requests-refused", value },
+        `${value} jobs that were asked for could not be accepted in time`,
       ),
     ),
     ...depths.map(({ family, queue, count: value }) => {

@@ -76,7 +76,10 @@ export const refusalList: Projection = projection({
   source: { stream: "EVENTS", aggregate: "job-refusal" },
   from: eventTypes({ JobRefused }),
   on: {
-    JobRefused: ({ jobId, batchId }, { tenant }, tx) =>
-      tx.insert(refusedJobs).values({ tenant, jobId, batchId }).onConflictDoNothing(),
+    JobRefused: ({ jobId, batchId, failure }, { tenant, time: refusedAt }, tx) =>
+      tx
+        .insert(refusedJobs)
+        .values({ tenant, jobId, batchId, code: failure?.code ?? "", refusedAt })
+        .onConflictDoNothing(),
   },
 });

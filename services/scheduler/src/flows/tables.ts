@@ -48,6 +48,8 @@ export const refusedJobs = scheduler.table(
     tenant: text("tenant").notNull(),
     jobId: text("job_id").notNull(),
     batchId: text("batch_id").notNull(),
+    code: text("code").notNull().default(""),
+    refusedAt: moment("refused_at"),
   },
   (table) => [primaryKey({ name: "refused_jobs_pk", columns: [table.tenant, table.jobId] })],
 );

@@ -14,7 +14,7 @@ import { isPaused, schedule } from "./schedule.ts";
 export const monitorJob = "monitor";
 
 /** A request whose family has said nothing for so long is no reason any more to hold the next tick back. */
-const unansweredMs = 600_000;
+const unansweredMs = 1_800_000;
 const ticksMax = 1_000;
 
 export type Which = { readonly tenant: string; readonly scheduleId: string };
