@@ -15,7 +15,6 @@ import {
   startsJob,
   waitsFor,
   wholeNumber,
-  waitsFor,
 } from "./command.ts";
 import { fieldsIn, wordsToJson } from "./dispatch-words.ts";
 import { flowFileHelp } from "./flow-file.ts";

@@ -1,6 +1,7 @@
 /**
  * Fairness: of each tenant no more items are in a queue than the queue has slots; its other jobs wait in the journal
- * and are put in as others end. So nobody waits behind another tenant's ten thousand.
+ * and are put in as others end. So nobody waits behind another tenant's ten thousand, also when those were delayed and
+ * come due at one moment, or come back for another attempt.
  */
 import type { Clock } from "./clock.ts";
 import type { Queue } from "./job.ts";

@@ -132,8 +132,12 @@ async function finish({ engine, delivery, journal }: Hands, next: Next): Promise
   if (next.item === "done") return delivery.ack();
   const delayMs = next.at.getTime() - engine.clock.now().getTime();
   if (delayMs <= nakMaxMs) return delivery.nak(Math.max(delayMs, 1));
-  const { family, queue, tenant, jobId } = delivery;
-  await engine.queue.schedule({ family, queue, tenant, jobId }, next.at, journal.state().sequence);
+  const { dueAt, sequence } = journal.state();
+  // Where queues are fair the admitter brings what the journal says is due later, in its turn.
+  if (!engine.admission || dueAt?.getTime() !== next.at.getTime()) {
+    const { family, queue, tenant, jobId } = delivery;
+    await engine.queue.schedule({ family, queue, tenant, jobId }, next.at, sequence);
+  }
   await delivery.ack();
 }
 

@@ -150,7 +150,8 @@ async function putInQueue(
   const item = itemOf(engine.family, place, queued);
   const { notBefore, sequence } = queued;
   if (notBefore && notBefore > engine.clock.now()) {
-    await engine.queue.schedule(item, notBefore, sequence);
+    // Where queues are fair the admitter brings it, in its turn.
+    if (!engine.admission) await engine.queue.schedule(item, notBefore, sequence);
   } else {
     const full = first ? { ...item, queued: first } : item;
     const publish = () => engine.queue.publish(full, sequence);

@@ -140,7 +140,10 @@ async function forget(_: Engine, journal: JournalWriter, wish: Wish): Promise<vo
 
 /** Harmless for a job that a worker has: the run lease is held, and the item is acknowledged. */
 async function putInQueue(engine: Engine, { tenant, jobId, state }: JournalWriter): Promise<void> {
-  const { queued, end, sequence } = state();
+  const { queued, end, sequence, cancel } = state();
   if (!queued || end) return;
-  await engine.queue.publish(itemOf(engine.family, { tenant, jobId }, queued), sequence);
+  const item = itemOf(engine.family, { tenant, jobId }, queued);
+  const publish = () => engine.queue.publish(item, sequence);
+  // A tenant's thousand retries stand in line like its new jobs; what is to be stopped waits for nobody.
+  await (cancel || !engine.admission ? publish() : engine.admission.offer(item, publish));
 }

@@ -37,8 +37,10 @@ CREATE TABLE IF NOT EXISTS "${schema}".open_jobs (
 ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS expires_at timestamptz;
 CREATE INDEX IF NOT EXISTS open_jobs_expiry ON "${schema}".open_jobs (expires_at) WHERE expires_at IS NOT NULL;
 ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS admitted_at timestamptz;
-CREATE INDEX IF NOT EXISTS open_jobs_unadmitted ON "${schema}".open_jobs (queue, tenant, position)
+DROP INDEX IF EXISTS "${schema}".open_jobs_unadmitted;
+CREATE INDEX IF NOT EXISTS open_jobs_waiting ON "${schema}".open_jobs (queue, tenant, due_at, position)
   WHERE admitted_at IS NULL;
+CREATE INDEX IF NOT EXISTS open_jobs_coming ON "${schema}".open_jobs (due_at) WHERE admitted_at IS NULL;
 CREATE INDEX IF NOT EXISTS open_jobs_due ON "${schema}".open_jobs (due_at) WHERE due_at IS NOT NULL;
 ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS untold_since timestamptz;
 ALTER TABLE "${schema}".open_jobs ADD COLUMN IF NOT EXISTS is_over boolean NOT NULL DEFAULT false;
@@ -55,7 +57,7 @@ const tableOf = (schema: string) =>
       queue: text("queue").notNull(),
       // Null: not waiting for time. Parked and failed jobs wait for a person.
       dueAt: timestamp("due_at", { withTimezone: true }),
-      /** Since when it may be in the queue; null: it waits here for its turn. */
+      /** Since when it may be in the queue; null: it waits here for its time and its turn. */
       admittedAt: timestamp("admitted_at", { withTimezone: true }),
       // Null once it started: from then on it cannot expire.
       expiresAt: timestamp("expires_at", { withTimezone: true }),
@@ -119,6 +121,14 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
       // Whatever happens to a job after it was queued, it has been in the queue.
       .set({ dueAt: at, position: meta.position, admittedAt: meta.time })
       .where(whose(meta));
+  /** Comes back at a time, and then in turn with the jobs of others: nobody else brings it. */
+  const back = (at: Date, meta: ProjectedMeta, tx: Transaction) =>
+    isFair
+      ? tx
+          .update(table)
+          .set({ dueAt: at, position: meta.position, admittedAt: null })
+          .where(whose(meta))
+      : due(at, meta, tx);
   const gone = (meta: ProjectedMeta, tx: Transaction) => tx.delete(table).where(whose(meta));
   /** Facts reach the event log after the entry that decides them, and their worker may die in between. */
   const over = (
@@ -147,13 +157,12 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
             queue,
             dueAt: notBefore ?? meta.time,
             expiresAt,
-            // A delayed job comes by its schedule.
-            admittedAt: isFair && !notBefore ? null : meta.time,
+            admittedAt: isFair ? null : meta.time,
             position: meta.position,
           })
           .onConflictDoNothing(),
       JobWaiting: (_, meta, tx) => due(later(meta.time), meta, tx),
-      JobDeferred: ({ until }, meta, tx) => due(until ?? meta.time, meta, tx),
+      JobDeferred: ({ until }, meta, tx) => back(until ?? meta.time, meta, tx),
       // A worker has it; if that dies, the item comes back. Swept only when both were lost.
       JobStarted: (_, meta, tx) =>
         tx
@@ -165,16 +174,17 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
             admittedAt: meta.time,
           })
           .where(whose(meta)),
-      JobAttemptFailed: ({ nextAt }, meta, tx) => due(nextAt ?? later(meta.time), meta, tx),
+      JobAttemptFailed: ({ nextAt }, meta, tx) =>
+        nextAt ? back(nextAt, meta, tx) : due(later(meta.time), meta, tx),
       JobParked: (_, meta, tx) => due(null, meta, tx),
-      JobResumed: (_, meta, tx) => due(meta.time, meta, tx),
+      JobResumed: (_, meta, tx) => back(meta.time, meta, tx),
       JobCancelRequested: (_, meta, tx) => due(meta.time, meta, tx),
       // Kept without a due time, because a retry knows neither name nor queue.
       JobFailed: ({ events }, meta, tx) =>
         events.length === 0
           ? due(null, meta, tx)
           : tx.update(table).set(ended(meta)).where(whose(meta)),
-      JobRetried: (_, meta, tx) => due(meta.time, meta, tx),
+      JobRetried: (_, meta, tx) => back(meta.time, meta, tx),
       JobCompleted: over,
       JobSkipped: over,
       JobCancelled: over,
@@ -209,7 +219,7 @@ function admissions(table: Table, itemOf: (row: Row) => DueJob) {
         .select()
         .from(table)
         .where(and(ofTenant, absent))
-        .orderBy(table.position)
+        .orderBy(table.dueAt, table.position)
         .limit(room)
         .for("update", { skipLocked: true });
       const ids = rows.map(({ jobId }) => jobId);
@@ -258,8 +268,8 @@ function endings(table: Table, itemOf: (row: Row) => DueJob) {
 }
 
 /**
- * The projection of one family into its service's schema, and the questions of sweeper and admitter. `fair`: new jobs
- * are not in the queue until they are seen there or admitted.
+ * The projection of one family into its service's schema, and the questions of sweeper and admitter. `fair`: jobs that
+ * are new, delayed, retried or come back later are not in the queue until they are seen there or admitted.
  */
 export function openJobs(schema: string, family: string, { fair = false } = {}): OpenJobs {
   const table = tableOf(schema);
