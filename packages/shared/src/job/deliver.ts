@@ -2,6 +2,7 @@
 import { hashId } from "../aggregate/id.ts";
 import { classify } from "../failure/failure.ts";
 import type { Lease } from "../lease/lease.ts";
+import { lookAgainMsOf, turnAfterMs } from "../lease/lines.ts";
 import type { Ticket } from "../lease/tickets.ts";
 import { leaseKey } from "../topology/subjects.ts";
 import { runAttempt } from "./attempt.ts";
@@ -30,6 +31,8 @@ const checkBackMs = 15_000;
 /** How soon another worker should be tried for a job that this build does not know. */
 /** Those who wait for the same limit do not all come back at the same moment. */
 const spreadMs = 2_000;
+/** A free lease is left to those who waited longer for this long. */
+const olderFirstMs = 1_000;
 const unknownJobMs = 60_000;
 const goneSoonMs = 2_000;
 const redeliveriesMax = 6;
@@ -200,6 +203,8 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   // Nothing to take back: no effects, so no leases and no fence.
   if (move.do !== "work" && !mustUndo(state)) return ending(state.startedSequence, "", []);
   const leaseKeys = keysOf(job, input, journal.tenant);
+  const ahead = leaseKeys.find((key) => engine.tickets.mustYield(ticketOf(hands, key)));
+  if (ahead !== undefined) return waitFor(hands, { key: ahead, owner: "" });
   const taken = await engine.leases.acquireAll(leaseKeys, journal.jobId);
   if ("heldBy" in taken) return waitFor(hands, taken.heldBy);
   hold.add(taken.leases);
@@ -286,26 +291,41 @@ async function waitFor(
       journalEvents.JobWaiting({ leaseKey: key, holderJobId: owner, reason: "lease" }),
     ]);
   }
-  await engine.tickets.take(ticketOf(hands, key));
-  // Given back before the ticket was there: then nobody is woken for it.
-  return inMs(hands, (await engine.leases.held(key)) ? checkBackMs : 1);
+  const ahead = await engine.tickets.take(ticketOf(hands, key));
+  // Given back before the ticket was there: then nobody is woken for it. Those who are older go first.
+  const freeMs = ahead === 0 ? 1 : olderFirstMs;
+  return inMs(hands, (await engine.leases.held(key)) ? lookAgainMsOf(ahead) : freeMs);
 }
 
-/** Until the time that a limit or a circuit names, a little spread; for a slot until one is given back. */
-async function waitForTurn(hands: Hands, { reason, key, at }: NotYet): Promise<Next> {
+/**
+ * Until the time that a limit or a circuit names, a little spread, for a limit one after another; for a slot until one is
+ * given back.
+ */
+async function waitForTurn(hands: Hands, { reason, key, at, everyMs }: NotYet): Promise<Next> {
   const { engine, journal } = hands;
   if (journal.state().waitingFor !== key) {
     await journal.request([journalEvents.JobWaiting({ leaseKey: key, holderJobId: "", reason })]);
   }
+  if (at && everyMs !== undefined) {
+    const ticket = ticketOf(hands, limitLine(key));
+    const awayMs = at.getTime() - engine.clock.now().getTime() + turnAfterMs(Infinity, everyMs);
+    const ahead = await engine.tickets.take(ticket, Math.max(0, awayMs));
+    const turnMs = turnAfterMs(ahead, everyMs) + engine.random() * Math.min(spreadMs, everyMs);
+    return { item: "again", at: new Date(at.getTime() + turnMs) };
+  }
   if (at) return { item: "again", at: new Date(at.getTime() + engine.random() * spreadMs) };
-  await engine.tickets.take(ticketOf(hands, key));
-  return inMs(hands, checkBackMs);
+  return inMs(hands, lookAgainMsOf(await engine.tickets.take(ticketOf(hands, key))));
 }
 
-/** A job that has its slot no longer waits for one. */
+/** Limits are shared by all tenants; their names and keys are written with a space between. */
+const limitLine = (key: string): string => leaseKey("platform", "limit", hashId(key));
+
+/** A job that has its slot, or was charged to its limit, no longer waits for it. */
 async function leavePool(hands: Hands): Promise<void> {
   const key = hands.journal.state().waitingFor;
-  if (key.includes(".slot-")) await hands.engine.tickets.drop(ticketOf(hands, key));
+  const { tickets } = hands.engine;
+  if (key.includes(".slot-")) await tickets.drop(ticketOf(hands, key));
+  if (key.includes(" ")) await tickets.drop(ticketOf(hands, limitLine(key)));
 }
 
 async function leaveQueue(hands: Hands, leases: readonly Lease[]): Promise<void> {

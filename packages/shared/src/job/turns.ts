@@ -19,6 +19,8 @@ export type NotYet = {
   readonly key: string;
   /** When to ask again; undefined for a slot, whose release wakes. */
   readonly at?: Date;
+  /** How often a limit has room for one more. */
+  readonly everyMs?: number;
 };
 
 type Asked = {
@@ -64,8 +66,8 @@ export async function askTurn(
     return undefined;
   }
   if (circuit !== undefined) await turns.circuits.settle(circuit, jobId, "neither");
-  const { name, key } = answer.refusedBy;
-  return { reason: "limit", key: `${name} ${key}`, at: answer.until };
+  const { refusedBy, until: at, everyMs } = answer;
+  return { reason: "limit", key: `${refusedBy.name} ${refusedBy.key}`, at, everyMs };
 }
 
 /** These are this process's, the broker's or somebody else's trouble, not the host's. */

@@ -57,15 +57,19 @@ async function handle(engine: Engine, delivery: Delivery, stopping: AbortSignal)
 }
 
 /** Somebody gave a lease back: the oldest waiter, if it is one of ours, gets its turn now. */
-async function wake(engine: Engine, ticket: Ticket): Promise<void> {
-  if (ticket.family !== engine.family) return;
+async function wake(engine: Engine, ticket: Ticket): Promise<"woken" | "gone"> {
+  if (ticket.family !== engine.family) return "woken";
   const tenant = ticket.key.split(".")[0] ?? "";
   const journal = await openJournal(engine, { tenant, jobId: ticket.owner });
   const { queued, end } = journal.state();
-  if (!queued || end) return engine.tickets.drop(ticket);
+  if (!queued || end) {
+    await engine.tickets.drop(ticket);
+    return "gone";
+  }
   const item = itemOf(engine.family, { tenant, jobId: ticket.owner }, queued);
   // A wait is journaled once, but a waiter may be woken often: no wake-up may be taken for a repeat of the last one.
   await engine.queue.publish(item, -engine.clock.now().getTime());
+  return "woken";
 }
 
 /** The jobs in hand, and a bell that rings when one of them ends or something else changes. */
@@ -177,11 +181,12 @@ export function startWorkers(settings: WorkerSettings): Workers {
   const taking = new AbortController();
   const stopping = new AbortController();
   const inHand = hands(engine, stopping.signal);
-  const unlisten = engine.tickets.onReleased((ticket) => {
+  const unlisten = engine.tickets.onReleased((ticket) =>
     wake(engine, ticket).catch((error: unknown) => {
       engine.logger.debug({ err: error }, "a waiter was not woken; it looks again by itself");
-    });
-  });
+      return "woken";
+    }),
+  );
   const shift: Shift = {
     ...{ settings, limits, inHand, taking: taking.signal },
     ...{

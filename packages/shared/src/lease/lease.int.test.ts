@@ -7,7 +7,7 @@ import { apply } from "../topology/apply.ts";
 import { leaseKey } from "../topology/subjects.ts";
 import { topology } from "../topology/topology.ts";
 import { type Acquired, type Lease, type Leases, leases } from "./lease.ts";
-import { tickets } from "./tickets.ts";
+import { type Ticket, tickets } from "./tickets.ts";
 
 let sites = 0;
 const freshKey = () => leaseKey("acme", "site", `s${sites++}`);
@@ -135,7 +135,7 @@ for (const replicas of [1, 3] as const) {
       const queue = tickets(connection());
       const ticket = (id: string) => ({ key, id, owner: `job-${id}`, family: "backup" });
       const woken: string[] = [];
-      onTestFinished(queue.onReleased(({ owner }) => woken.push(owner)));
+      onTestFinished(queue.onReleased(({ owner }) => void woken.push(owner)));
       const lease = taken(await store.acquire(key, "job-a"));
       for (const id of ["02", "01", "03"]) await queue.take(ticket(id));
       await queue.take(ticket("01"));
@@ -145,6 +145,59 @@ for (const replicas of [1, 3] as const) {
       await queue.drop(ticket("01"));
       taken(await store.acquire(key, "job-01"));
       await expect.poll(() => woken, { timeout: 30_000 }).toEqual(["job-01", "job-02"]);
+    });
+
+    test("of five thousand waiters the oldest is woken each time, also by a process that came later", async () => {
+      const [store, key, count] = [open(), freshKey(), 5_000];
+      const [first, later] = [tickets(connection()), tickets(connection())];
+      const woken: string[] = [];
+      onTestFinished(first.onReleased(({ id }) => void woken.push(id)));
+      const idOf = (order: number) => String(order).padStart(5, "0");
+      // Any order but that of their age: 1,237 and 5,000 have no common divisor.
+      const left = Array.from({ length: count }, (_, n) => idOf((n * 1_237) % count));
+      const ticket = (id: string) => ({ key, id, owner: `job-${id}`, family: "backup" });
+      const queueUp = async () => {
+        for (let id = left.pop(); id; id = left.pop()) await first.take(ticket(id));
+      };
+      await Promise.all(Array.from({ length: 64 }, queueUp));
+      expect((await first.waiting(key)).map(({ id }) => id)).toEqual(
+        Array.from({ length: count }, (_, n) => idOf(n)),
+      );
+      expect(await first.take(ticket(idOf(4_999)))).toBe(4_999);
+      const heard: string[] = [];
+      onTestFinished(later.onReleased(({ id }) => void heard.push(id)));
+      await expect.poll(() => later.take(ticket(idOf(4_999))), { timeout: 30_000 }).toBe(4_999);
+      for (let turn = 0; turn < 20; turn += 1) {
+        await store.release(taken(await store.acquire(key, `job-${idOf(turn)}`)));
+        await expect.poll(() => woken.length, { timeout: 30_000 }).toBe(turn + 1);
+        await expect.poll(() => heard.length, { timeout: 30_000 }).toBe(turn + 1);
+        if (turn === 0) {
+          // Who comes while the oldest is on its way leaves it to that one.
+          expect(first.mustYield(ticket(idOf(1)))).toBe(true);
+          expect(first.mustYield(ticket(idOf(0)))).toBe(false);
+        }
+        await first.drop(ticket(idOf(turn)));
+        expect(first.mustYield(ticket(idOf(count)))).toBe(false);
+      }
+      const oldestFirst = Array.from({ length: 20 }, (_, n) => idOf(n));
+      expect(woken).toEqual(oldestFirst);
+      expect(heard).toEqual(oldestFirst);
+    }, 120_000);
+
+    test("a waiter that is gone is passed over for the next", async () => {
+      const [store, key] = [open(), freshKey()];
+      const queue = tickets(connection());
+      const woken: string[] = [];
+      const wake = async ({ id }: { id: string }) => {
+        woken.push(id);
+        return id === "01" ? "gone" : "woken";
+      };
+      onTestFinished(queue.onReleased(wake as (oldest: Ticket) => Promise<"woken" | "gone">));
+      for (const id of ["01", "02", "03"]) {
+        await queue.take({ key, id, owner: `job-${id}`, family: "backup" });
+      }
+      await store.release(taken(await store.acquire(key, "job-a")));
+      await expect.poll(() => woken, { timeout: 30_000 }).toEqual(["01", "02"]);
     });
 
     test("a ticket that nobody renews is forgotten", async () => {

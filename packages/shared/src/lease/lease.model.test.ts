@@ -159,7 +159,7 @@ test("whenever a lease ends, by release or by expiry, its oldest waiter is woken
       const real = begin();
       const queue = tickets(nats);
       const woken: string[] = [];
-      queue.onReleased(({ id }) => woken.push(id));
+      queue.onReleased(({ id }) => void woken.push(id));
       const model: Ticket[] = [];
       for (const [index, { key: of, order }] of waiting.entries()) {
         const ticket = { key: of, id: `${order}-${index}`, owner: `job-${index}`, family: "ssl" };

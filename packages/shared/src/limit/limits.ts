@@ -10,8 +10,8 @@ export type WantedLimit = { readonly name: LimitName; readonly key: string };
 export type LimitAnswer =
   /** `giveBack` takes the charges back, for what came to nothing; call it once at most. */
   | { readonly charged: true; readonly giveBack: () => Promise<void> }
-  /** Nothing was charged. `until`: when to ask again. */
-  | { readonly refusedBy: WantedLimit; readonly until: Date };
+  /** Nothing was charged. `until`: when to ask again; `everyMs`: how often on average there is room for one more. */
+  | { readonly refusedBy: WantedLimit; readonly until: Date; readonly everyMs: number };
 
 export type Limits = {
   /** Charges every limit once, or none. Many who ask at once never get more than a limit's rate. */
@@ -55,6 +55,7 @@ export function limits(store: LimitStore, rates: Rates, clock: Clock): Limits {
   const refused = (refusedBy: WantedLimit, untilMs: number): LimitAnswer => ({
     refusedBy,
     until: new Date(untilMs),
+    everyMs: rates[refusedBy.name].perMs / rates[refusedBy.name].count,
   });
 
   return {

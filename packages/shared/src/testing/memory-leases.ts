@@ -17,7 +17,7 @@ export type MemoryLeases = {
 export function memoryLeases(clock: Clock): MemoryLeases {
   const held = new Map<string, Held>();
   const waiting: Ticket[] = [];
-  const listeners = new Set<(oldest: Ticket) => void>();
+  const listeners = new Set<(oldest: Ticket) => unknown>();
   let revisions = 0;
   const nowMs = () => clock.now().getTime();
   const alive = (key: string) => {
@@ -72,11 +72,13 @@ export function memoryLeases(clock: Clock): MemoryLeases {
       if (!waiting.some(({ key, id }) => key === ticket.key && id === ticket.id)) {
         waiting.push(ticket);
       }
+      return oldest(ticket.key).findIndex(({ id }) => id === ticket.id);
     },
     async drop({ key, id }) {
       const at = waiting.findIndex((each) => each.key === key && each.id === id);
       if (at >= 0) waiting.splice(at, 1);
     },
+    mustYield: () => false,
     waiting: async (key) => oldest(key),
     onReleased(wake) {
       listeners.add(wake);

@@ -8,6 +8,7 @@ import { jobs } from "../tables.ts";
 import { type BatchState, batch, batchSpecOf, memberId, stepsOf, type Tally } from "./batch.ts";
 import { chain, type LinkEnd } from "./chain.ts";
 import { startStep } from "./start-step.ts";
+import { areFactsTold } from "./told-facts.ts";
 import { batches, chains, refusedJobs } from "./tables.ts";
 
 const flowsMax = 500;
@@ -48,6 +49,8 @@ export async function lookAtChains(app: App, signal: AbortSignal): Promise<void>
   for (const row of rows) {
     if (signal.aborted) return;
     const { tenant, chainId, jobId } = row.chain;
+    // The next link may build on this one's facts, so they are told first.
+    if (row.job && !(await areFactsTold(app, row.job))) continue;
     const outcome = row.job ? outcomes[row.job.state] : batchOutcome(row.batch);
     const { siteId = "", serverId = "" } = row.job ?? {};
     const end: LinkEnd = { chainId, jobId, outcome: outcome ?? "refused", siteId, serverId };
