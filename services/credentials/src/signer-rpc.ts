@@ -7,7 +7,7 @@ import {
 } from "@chom/proto/chom/credentials/v1/credentials";
 import { classify, failureOf, transient } from "@chom/shared/failure/failure";
 import { type Caller, type RpcService, unary } from "@chom/shared/rpc/unary";
-import { parsePublicKeyLine } from "@chom/shared/script/ssh";
+import { parsePublicKeyLine } from "@chom/shared/script/ssh-algorithms";
 import type { SessionPorts } from "@chom/shared/script/sessions";
 import type { App } from "@chom/shared/service/app";
 import { rateCap } from "./rate-cap.ts";

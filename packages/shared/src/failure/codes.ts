@@ -23,6 +23,7 @@ const table: Record<string, CodePolicy> = {
   "ssh-auth-failed": { kind: "operator" },
   "ssh-host-key-mismatch": { kind: "security" },
   "weak-crypto": { kind: "security" },
+  "ssh-misbehaving": { kind: "transient" },
   "signer-unavailable": { kind: "transient", wait: { delayMs: 15 * secondMs } },
   "signer-refused": { kind: "security" },
   "sudo-denied": { kind: "operator" },

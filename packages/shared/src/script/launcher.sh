@@ -131,6 +131,11 @@ chom_report() {
   else
     chom_say "out=$(base64 <"$chom_run/out" | tr -d '\n')"
   fi
+  chom_log_size=$(wc -c <"$chom_run/log")
+  if [ "$chom_log_size" -gt 65536 ]; then
+    chom_say "log_size=$((chom_log_size))"
+    ! command -v sha256sum >/dev/null 2>&1 || chom_say "log_digest=$(sha256sum <"$chom_run/log" | head -c 64)"
+  fi
   chom_say "log=$(tail -c 65536 "$chom_run/log" 2>/dev/null | base64 | tr -d '\n')"
   [ ! -f "$chom_run/result" ] ||
     while IFS= read -r chom_line; do chom_say "$chom_line"; done <"$chom_run/result"

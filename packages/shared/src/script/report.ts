@@ -1,9 +1,36 @@
 /** What the launcher on a server says about a run, read from the channel's stderr. */
 import { type Failure, failureOf } from "../failure/failure.ts";
+import { scrubLine } from "../secrets/scrub.ts";
 import { codeOfText } from "./exit-codes.ts";
 
 /** More than a result of 1 MiB and a log of 64 KiB can be in base64. */
-export const maxReportBytes = 2 * 1024 * 1024;
+const maxReportBytes = 2 * 1024 * 1024;
+const longestWatchedLine = 16;
+
+/**
+ * Gathers what a launcher says, in pieces of any size at a cost that does not grow with what came before, and calls whoever
+ * watches for a line. `add` answers false once it is more than 2 MiB, of which no more is kept.
+ */
+export function reportText(watched: Readonly<Record<string, () => void>>) {
+  const pieces: string[] = [];
+  let size = 0;
+  let line = "";
+  return {
+    add(piece: string): boolean {
+      size += piece.length;
+      if (size > maxReportBytes) return false;
+      pieces.push(piece);
+      const [first = "", ...more] = piece.split("\n");
+      line = (line + first).slice(0, longestWatchedLine);
+      for (const next of more) {
+        if (Object.hasOwn(watched, line)) watched[line]?.();
+        line = next.slice(0, longestWatchedLine);
+      }
+      return true;
+    },
+    text: () => pieces.join(""),
+  };
+}
 
 export type Report = {
   readonly status: number;
@@ -12,6 +39,8 @@ export type Report = {
   readonly out: Buffer;
   /** The last 64 KiB of what it printed. */
   readonly log: Buffer;
+  /** Size and SHA-256 of all that it printed, when that is more. */
+  readonly wholeLog: { readonly sizeBytes: number; readonly sha256: string } | undefined;
   /** Set when an earlier execution was found and nothing was started: `running` or `finished`. */
   readonly found: string | undefined;
 };
@@ -48,7 +77,7 @@ function finished(fields: ReadonlyMap<string, string>): Report {
   if (known) throw failureOf(known[0], known[1]);
   if (state !== "finished") {
     const code = state === "tool-missing" ? state : (codeOfText(said) ?? "protocol-error");
-    throw failureOf(code, `a run could not be started: ${said.slice(0, 500)}`);
+    throw failureOf(code, `a run could not be started: ${scrubLine(said)}`);
   }
   if (fields.get("too_large") === "yes") {
     throw failureOf("output-too-large", "the script's results are larger than 1 MiB");
@@ -61,14 +90,21 @@ function finished(fields: ReadonlyMap<string, string>): Report {
     timedOut: fields.get("timed_out") === "yes" && fields.get("status") !== "0",
     out: decode(fields.get("out")),
     log: decode(fields.get("log")),
+    wholeLog: wholeLogOf(fields),
     found: fields.get("found"),
   };
+}
+
+function wholeLogOf(fields: ReadonlyMap<string, string>): Report["wholeLog"] {
+  const [size = "", sha256 = ""] = [fields.get("log_size"), fields.get("log_digest")];
+  if (!/^[0-9]{1,15}$/.test(size) || !/^(?:[0-9a-f]{64})?$/.test(sha256)) return undefined;
+  return { sizeBytes: Number(size), sha256 };
 }
 
 const decode = (text: string | undefined): Buffer => Buffer.from(text ?? "", "base64");
 
 function failureToBegin(text: string, exitCode: number | undefined): Failure {
-  const said = text.trim().split("\n").at(-1)?.slice(0, 300) ?? "";
+  const said = scrubLine(text.trim().split("\n").at(-1) ?? "", 300);
   if (/\bsudo: /.test(text))
     return failureOf("sudo-denied", `the login may not become root: ${said}`);
   if (exitCode === 127)

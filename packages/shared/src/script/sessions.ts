@@ -2,6 +2,7 @@
 import type { RunContext } from "./servers.ts";
 import { type Connection, connect, type Login, type Target } from "./ssh.ts";
 import { SigningAgent } from "./signing-agent.ts";
+import type { Deadlines } from "./ssh-wire.ts";
 
 /** Which running job logs in where; what the signer checks. */
 export type SessionOwner = Pick<RunContext, "tenant" | "jobId" | "fence" | "serverId" | "keyId">;
@@ -39,7 +40,7 @@ type Session = {
 };
 
 export type SessionOptions = SessionPorts & {
-  readonly connectTimeoutMs?: number;
+  readonly deadlines?: Partial<Deadlines>;
   readonly keepaliveMs?: number;
   /** An unused connection is closed after so long; default 10 s. */
   readonly idleMs?: number;
@@ -111,9 +112,7 @@ async function login(
   try {
     return await connect({
       ...target,
-      ...(options.connectTimeoutMs === undefined
-        ? {}
-        : { connectTimeoutMs: options.connectTimeoutMs }),
+      ...(options.deadlines === undefined ? {} : { deadlines: options.deadlines }),
       ...(options.keepaliveMs === undefined ? {} : { keepaliveMs: options.keepaliveMs }),
       signal,
       login: oneTime ?? {

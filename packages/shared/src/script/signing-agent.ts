@@ -1,7 +1,7 @@
 /** An SSH agent whose keys are elsewhere: it knows public halves only and asks a function for signatures. */
 import ssh2, { type ParsedKey } from "ssh2";
 import { classify, failureOf } from "../failure/failure.ts";
-import { parsePublicKeyLine } from "./ssh.ts";
+import { parsePublicKeyLine } from "./ssh-algorithms.ts";
 
 /**
  * Signs one user-authentication request (session id and RFC 4252 request) with the private half of a public key.
@@ -11,10 +11,14 @@ export type Sign = (publicKey: string, data: Buffer) => Promise<Buffer>;
 
 const kept = new Set(["signer-refused", "signer-unavailable"]);
 
-/** Codes of a login through it: signer-unavailable (nobody answered), signer-refused (somebody said no). */
+/**
+ * For one login: it signs once with each key. Codes of that login: signer-unavailable (nobody answered), signer-refused
+ * (somebody said no), ssh-misbehaving (the server wants more).
+ */
 export class SigningAgent extends ssh2.BaseAgent<ParsedKey> {
   readonly #keys: readonly ParsedKey[];
   readonly #sign: Sign;
+  readonly #signed = new Set<string>();
 
   constructor(publicKeys: readonly string[], sign: Sign) {
     super();
@@ -42,6 +46,12 @@ export class SigningAgent extends ssh2.BaseAgent<ParsedKey> {
       typeof callback
     >;
     const line = `${publicKey.type} ${publicKey.getPublicSSH().toString("base64")}`;
+    // A server may ask as often as it likes; one log-in needs one signature of a key.
+    if (this.#signed.has(line)) {
+      answer(failureOf("ssh-misbehaving", "the server wants a second signature of a key"));
+      return;
+    }
+    this.#signed.add(line);
     this.#sign(line, data).then(
       (signature) => answer(null, signature),
       (error: unknown) => {

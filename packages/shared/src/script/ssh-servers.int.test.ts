@@ -1,4 +1,4 @@
-import { generateKeyPairSync, sign } from "node:crypto";
+import { createHash, generateKeyPairSync, sign } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect as dial, createServer, type Socket } from "node:net";
@@ -316,7 +316,7 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
       sign: async () => Buffer.alloc(0),
       reportHostKey: async () => {},
       logger,
-      connectTimeoutMs: 500,
+      deadlines: { greetMs: 500 },
     });
     expect((await failureOfRun(these.run(context(), of(":"), {}))).code).toBe(
       "ssh-connect-timeout",
@@ -472,6 +472,27 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     await inside("find /var/lib/chom/runs -mindepth 2 -exec touch -d '8 days ago' {} +");
     await servers.run(context(), of(":"), {});
     expect(await inside("find /var/lib/chom/runs -mindepth 2 -maxdepth 2 | wc -l")).toBe("1\n");
+  });
+
+  test("case 11: what a script prints is escaped and cut, with size and hash of the whole", async () => {
+    const noisy = of(
+      `printf '\\033[2J{"level":"fatal"}\\r' >&2; head -c 3000000 /dev/zero | tr '\\0' x >&2; printf '\\033]0;owned\\007\\n' >&2`,
+    );
+    const { outputTail } = await servers.run(context(), noisy, {});
+    const whole = Buffer.concat([
+      Buffer.from('\u001b[2J{"level":"fatal"}\r'),
+      Buffer.alloc(3_000_000, "x"),
+      Buffer.from("\u001b]0;owned\u0007\n"),
+    ]);
+    const sha256 = createHash("sha256").update(whole).digest("hex");
+    expect(outputTail.split("\n")[0]).toBe(`[of ${whole.length} bytes, SHA-256 ${sha256}]`);
+    expect(outputTail).toContain("x\\x1b]0;owned\\x07");
+    expect([...outputTail].every((char) => char >= " " || char === "\n")).toBe(true);
+    expect(outputTail.length).toBeLessThanOrEqual(4_096);
+    const lied = await failureOfRun(
+      servers.run(context(), of("printf '\\033[1mfake\\r' >&2; exit 3"), {}),
+    );
+    expect(lied.message).toContain("\\x1b[1mfake");
   });
 
   test("a full disk has its code even when not even the result can be stored", async () => {

@@ -19,7 +19,7 @@ const graceMs = 120_000;
 const stopMs = 30_000;
 
 export type SshServersOptions = SessionPorts &
-  Pick<SessionOptions, "connectTimeoutMs" | "keepaliveMs" | "idleMs"> & {
+  Pick<SessionOptions, "deadlines" | "keepaliveMs" | "idleMs"> & {
     readonly logger: Logger;
   };
 
@@ -125,7 +125,7 @@ async function transfer<Output, Received>(
   const cancel = new AbortController();
   const inner = { ...context, signal: AbortSignal.any([context.signal, cancel.signal]) };
   return bounded(inner, script, async (signal) => {
-    const { channel, report, started } = await begin(connection, { opening, signal });
+    const { channel, report, started, discard } = await begin(connection, { opening, signal });
     const ending = report.then((value) => outcome(script, variables, value));
     ending.catch(() => {});
     const over = new AbortController();
@@ -138,7 +138,9 @@ async function transfer<Output, Received>(
       const opening = openingOf({ ...launch, mode: "uploaded" }, "");
       if (!moving.aborted) await runRemotely(connection, { opening, signal: moving });
     });
-    const down = takeDown(flow, channel, ending, signal);
+    const down = flow.download
+      ? flow.download(downloadOf(channel, ending), signal)
+      : Promise.resolve(discard() as Received);
     // A flow that fails on our side ends the script; its own failure is what the caller must hear of.
     let ours: unknown;
     for (const side of [up, down]) {
@@ -172,17 +174,6 @@ async function sendUp(
   }
 }
 
-async function takeDown<Received>(
-  flow: Flow<Received>,
-  channel: Parameters<typeof feed>[0],
-  ending: Promise<unknown>,
-  signal: AbortSignal,
-): Promise<Received> {
-  if (flow.download) return flow.download(downloadOf(channel, ending), signal);
-  channel.on("data", () => {});
-  return undefined as Received;
-}
-
 /** The script's output, or its Failure. What a Secret holds never gets into either. */
 function outcome<Output>(
   // biome-ignore lint/suspicious/noExplicitAny: the input became variables already.
@@ -190,7 +181,7 @@ function outcome<Output>(
   variables: Variables,
   report: Report,
 ): ScriptRun<Output> {
-  const outputTail = tailOf(report.log, variables);
+  const outputTail = tailOf(report, variables);
   if (report.status !== 0) throw failureOfReport(script.name, report, outputTail);
   const values = parseLines(report.out);
   if (values.has("error")) {
@@ -206,13 +197,15 @@ function failureOfReport(script: string, report: Report, tail: string): Failure 
   return failureOfEnding({ script, status, timedOut, error, tail });
 }
 
-function tailOf(log: Buffer, variables: Variables): string {
+function tailOf({ log, wholeLog }: Report, variables: Variables): string {
   let text = log.toString("utf8");
   for (const value of Object.values(variables)) {
     if (!(value instanceof Secret)) continue;
     for (const form of formsOf(value.reveal())) text = text.replaceAll(form, "[secret]");
   }
-  return scrub(text, 4_096);
+  const clean = scrub(text, 4_000);
+  if (!wholeLog) return clean;
+  return `[of ${wholeLog.sizeBytes} bytes, SHA-256 ${wholeLog.sha256}]\n${clean}`;
 }
 
 /** How a secret may look in what a tool prints: as it is, line by line, in base64. Short ones would hit words. */

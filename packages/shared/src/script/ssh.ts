@@ -1,7 +1,25 @@
 /** One SSH connection: pinned host keys, strong algorithms, keys held by an agent, and no wait without an end. */
+import type { Socket } from "node:net";
 import ssh2, { type BaseAgent, type Client, type ClientChannel } from "ssh2";
 import { classify, type Failure, failureOf } from "../failure/failure.ts";
+import { scrubLine } from "../secrets/scrub.ts";
 import type { Secret } from "../secrets/secret.ts";
+import {
+  algorithms,
+  hostKeyOrder,
+  isShortRsa,
+  lineOf,
+  parsePublicKeyLine,
+  type Pin,
+} from "./ssh-algorithms.ts";
+import {
+  type Deadlines,
+  defaultDeadlines,
+  phases,
+  reach,
+  type Wire,
+  watchWire,
+} from "./ssh-wire.ts";
 
 export type Target = {
   readonly address: string;
@@ -22,67 +40,38 @@ export type ConnectOptions = Target & {
   /** Told what a server showed instead of a pinned key; nothing was sent to it that proves who we are. */
   readonly onHostKeyMismatch: (hostKey: string) => void;
   readonly signal: AbortSignal;
-  /** For TCP, key exchange and login together; default 10 s. */
-  readonly connectTimeoutMs?: number;
+  readonly deadlines?: Partial<Deadlines>;
   /** A peer silent for four of these is dead; default 15 s. */
   readonly keepaliveMs?: number;
+};
+
+export type Command = {
+  readonly channel: ClientChannel;
+  /** What the server said the command ended with, if it has. */
+  readonly exitCode: () => number | undefined;
 };
 
 export type Connection = {
   /** Aborted with a Failure when the connection ends, whoever ended it. */
   readonly lost: AbortSignal;
   /** Starts a command; rejects with the Failure of a lost connection or the signal's reason. */
-  exec(command: string, signal: AbortSignal): Promise<ClientChannel>;
+  exec(command: string, signal: AbortSignal): Promise<Command>;
+  readonly deadlines: Deadlines;
   end(): void;
 };
 
-// Security page, (d) 8: curve25519; ed25519, ECDSA and RSA with SHA-2; authenticated ciphers only; no compression.
-const hostKeyAlgorithms: Readonly<Record<string, readonly ssh2.ServerHostKeyAlgorithm[]>> = {
-  "ssh-ed25519": ["ssh-ed25519"],
-  "ecdsa-sha2-nistp256": ["ecdsa-sha2-nistp256"],
-  "ecdsa-sha2-nistp384": ["ecdsa-sha2-nistp384"],
-  "ecdsa-sha2-nistp521": ["ecdsa-sha2-nistp521"],
-  "ssh-rsa": ["rsa-sha2-512", "rsa-sha2-256"],
-};
-const algorithms = {
-  kex: ["curve25519-sha256", "curve25519-sha256@libssh.org"],
-  cipher: [
-    "aes128-gcm@openssh.com",
-    "aes256-gcm@openssh.com",
-    "chacha20-poly1305@openssh.com" as ssh2.CipherAlgorithm,
-  ],
-  hmac: ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com"],
-  compress: ["none"],
-} satisfies ssh2.Algorithms;
-
-type Pin = { readonly type: string; readonly blob: Buffer };
-
-/** The parts of an OpenSSH public key line; Failure `invalid-config` when it is none. */
-export function parsePublicKeyLine(line: string): Pin {
-  const [type = "", encoded = ""] = line.trim().split(/\s+/);
-  const blob = Buffer.from(encoded, "base64");
-  const named =
-    blob.length > 4 ? blob.subarray(4, 4 + blob.readUInt32BE(0)).toString("latin1") : "";
-  if (type === "" || named !== type) {
-    throw failureOf("invalid-config", "a public key line is not `type base64`");
-  }
-  return { type, blob };
-}
-
-/** Pinned kinds come first, so that a server with several keys shows the one that is known. */
-function hostKeyOrder(pins: readonly Pin[]): ssh2.ServerHostKeyAlgorithm[] {
-  const pinned = pins.flatMap(({ type }) => hostKeyAlgorithms[type] ?? []);
-  return [...new Set([...pinned, ...Object.values(hostKeyAlgorithms).flat()])];
-}
-
-const lineOf = (blob: Buffer): string => {
-  const end = blob.length > 4 ? 4 + blob.readUInt32BE(0) : 0;
-  return `${blob.subarray(4, end).toString("latin1")} ${blob.toString("base64")}`;
+/** What a connection in the making has: where it fails to, and how far it is. */
+type Making = {
+  readonly options: ConnectOptions;
+  readonly pins: readonly Pin[];
+  readonly deadlines: Deadlines;
+  readonly fail: (failure: Failure) => void;
 };
 
 /**
- * Connects and logs in. Codes: ssh-connect-timeout, ssh-connection-refused, ssh-unreachable, ssh-connection-lost,
- * ssh-auth-failed, ssh-host-key-mismatch, weak-crypto, and those of the agent.
+ * Connects and logs in. Codes: ssh-connect-timeout (each part of it has its own deadline), ssh-connection-refused,
+ * ssh-unreachable, ssh-connection-lost, ssh-auth-failed, ssh-host-key-mismatch, weak-crypto (told before anything is sent
+ * that proves who we are), ssh-misbehaving (floods, or asks for what a server has no business to), and those of the agent.
  */
 export async function connect(options: ConnectOptions): Promise<Connection> {
   const pins = options.hostKeys.map(parsePublicKeyLine);
@@ -90,59 +79,103 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   options.signal.throwIfAborted();
   const client: Client = new ssh2.Client();
   const ended = new AbortController();
-  let mismatch: Failure | undefined;
+  let socket: Socket | undefined;
   const fail = (failure: Failure) => {
     if (!ended.signal.aborted) ended.abort(failure);
     client.destroy();
+    // Not left to the client: it waits for the peer's half to end.
+    socket?.destroy();
   };
-  client.on("error", (error: SshError) => fail(mismatch ?? failureOfError(error, options)));
+  const deadlines = { ...defaultDeadlines, ...options.deadlines };
+  const phase = phases(options.address, fail);
+  try {
+    phase.enter("reaching the server", deadlines.reachMs);
+    socket = await reach(options, AbortSignal.any([ended.signal, options.signal])).catch(
+      (error: unknown) => {
+        throw options.signal.aborted ? error : failureOfError(error as SshError, options);
+      },
+    );
+    phase.enter("its greeting", deadlines.greetMs);
+    const wire = watchWire(socket, {
+      fail,
+      offered: () => phase.enter("its key exchange", deadlines.exchangeMs),
+    });
+    client.on("handshake", () => wire.rekeyed());
+    client.once("handshake", () => phase.enter("the log-in", deadlines.loginMs));
+    const ready = new Promise<void>((resolve) => client.once("ready", resolve));
+    client.once("ready", () => wire.loggedIn());
+    listen(client, { options, pins, deadlines, fail });
+    client.connect({ ...clientConfig({ options, pins, deadlines, fail }), sock: socket });
+    await unlessAborted(ready, [ended.signal, options.signal]);
+    return {
+      lost: ended.signal,
+      deadlines,
+      exec: (command, signal) =>
+        exec(client, command, { wire, deadlines, signals: [ended.signal, signal] }),
+      end: () => {
+        client.end();
+        client.destroy();
+      },
+    };
+  } catch (error) {
+    client.destroy();
+    socket?.destroy();
+    throw error;
+  } finally {
+    phase.over();
+  }
+}
+
+function listen(client: Client, { options, fail }: Making): void {
+  client.on("error", (error: SshError) => fail(failureOfError(error, options)));
   client.on("close", () =>
-    fail(
-      mismatch ?? failureOf("ssh-connection-lost", `the connection to ${options.address} ended`),
-    ),
+    fail(failureOf("ssh-connection-lost", `the connection to ${options.address} ended`)),
   );
-  client.on("handshake", (negotiated) => {
-    if (isTruncatable(client, negotiated)) {
-      fail(failureOf("weak-crypto", `${options.address} has no strict key exchange`));
-    }
-  });
-  const ready = new Promise<void>((resolve) => client.once("ready", resolve));
-  client.connect({
-    host: options.address,
-    port: options.port,
+  // Nobody answers it, so nothing would ever come after it.
+  client.on("change password", () =>
+    fail(failureOf("ssh-auth-failed", `${options.address} wants another password first`)),
+  );
+}
+
+function clientConfig({ options, pins, fail }: Making): ssh2.ConnectConfig {
+  return {
     username: options.user,
     authHandler: [authMethod(options.user, options.login)],
     agentForward: false,
-    algorithms: { ...algorithms, serverHostKey: hostKeyOrder(pins) },
+    tryKeyboard: false,
+    algorithms: { ...algorithms, serverHostKey: hostKeyOrder(pins) } as ssh2.Algorithms,
     hostVerifier: (shown: Buffer): boolean => {
-      if (pins.some(({ blob }) => blob.equals(shown))) return true;
-      mismatch = failureOf(
-        "ssh-host-key-mismatch",
-        `${options.address} showed an unknown host key`,
-      );
-      options.onHostKeyMismatch(lineOf(shown));
+      const failure = refusalOf(shown, pins, options.address);
+      if (!failure) return true;
+      fail(failure);
+      if (failure.code === "ssh-host-key-mismatch") options.onHostKeyMismatch(lineOf(shown));
       return false;
     },
-    readyTimeout: options.connectTimeoutMs ?? 10_000,
+    // Our own deadlines are finer.
+    readyTimeout: 0,
     keepaliveInterval: options.keepaliveMs ?? 15_000,
     keepaliveCountMax: 4,
-  });
-  try {
-    await unlessAborted(ready, [ended.signal, options.signal]);
-  } catch (error) {
-    client.destroy();
-    throw error;
-  }
-  // Nagle and delayed acknowledgements together stall window updates: measured, 50 instead of 560 MB/s.
-  client.setNoDelay(true);
-  return {
-    lost: ended.signal,
-    exec: (command, signal) => exec(client, command, [ended.signal, signal]),
-    end: () => {
-      client.end();
-      client.destroy();
+    debug: (message) => {
+      const asked = uncalledFor.find((words) => message.startsWith(words));
+      if (asked !== undefined)
+        fail(failureOf("ssh-misbehaving", `${options.address}: ${scrubLine(message)}`));
     },
   };
+}
+
+/** The client library refuses these by itself and says so here only. A server that asks for them is none of ours. */
+const uncalledFor = [
+  "Client: Automatic rejection of",
+  "Inbound: Received USERAUTH_INFO_REQUEST",
+  "Inbound: Received unexpected payload type 60",
+] as const;
+
+function refusalOf(shown: Buffer, pins: readonly Pin[], address: string): Failure | undefined {
+  if (!pins.some(({ blob }) => blob.equals(shown))) {
+    return failureOf("ssh-host-key-mismatch", `${address} showed an unknown host key`);
+  }
+  if (!isShortRsa(shown)) return undefined;
+  return failureOf("weak-crypto", `${address} has an RSA host key of less than 2048 bits`);
 }
 
 function authMethod(username: string, login: Login): ssh2.AnyAuthMethod {
@@ -152,23 +185,47 @@ function authMethod(username: string, login: Login): ssh2.AnyAuthMethod {
     : { type: "publickey", username, key: login.privateKey.reveal() };
 }
 
-function exec(
+type Opening = {
+  readonly wire: Wire;
+  readonly deadlines: Deadlines;
+  readonly signals: readonly AbortSignal[];
+};
+
+async function exec(
   client: Client,
   command: string,
-  signals: readonly AbortSignal[],
-): Promise<ClientChannel> {
-  const opened = new Promise<ClientChannel>((resolve, reject) => {
+  { wire, deadlines, signals }: Opening,
+): Promise<Command> {
+  const late = new AbortController();
+  const opened = new Promise<Command>((resolve, reject) => {
     client.exec(command, (error, channel) => {
-      if (!error) return resolve(channel);
-      reject(failureOf("ssh-connection-lost", `no channel: ${error.message}`, { cause: error }));
+      if (error) {
+        const said = scrubLine(`no channel: ${error.message}`);
+        return reject(failureOf("ssh-connection-lost", said, { cause: error }));
+      }
+      wire.meter(channel);
+      wire.meter(channel.stderr);
+      // At once: a command may have ended by the time that anybody hears of its channel.
+      let exitCode: number | undefined;
+      channel.on("exit", (code: number | null) => {
+        exitCode = code ?? undefined;
+      });
+      resolve({ channel, exitCode: () => exitCode });
     });
   });
-  // A channel that opens after nobody waits for it is closed again.
-  const late = () => void opened.then((channel) => channel.close()).catch(() => {});
-  return unlessAborted(opened, signals).catch((error: unknown) => {
-    late();
+  const timer = setTimeout(
+    () => late.abort(failureOf("ssh-misbehaving", "the server opened no channel in time")),
+    deadlines.channelMs,
+  );
+  try {
+    return await unlessAborted(opened, [...signals, late.signal]);
+  } catch (error) {
+    // A channel that opens after nobody waits for it is closed again.
+    void opened.then(({ channel }) => channel.close()).catch(() => {});
     throw error;
-  });
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** What comes first: the promise, or a signal's abort, which rejects with its reason. Leaves no listeners behind. */
@@ -189,16 +246,6 @@ export async function unlessAborted<T>(
   } finally {
     settled.abort();
   }
-}
-
-/** chacha20-poly1305 without strict key exchange lets a man in the middle drop messages (CVE-2023-48795). */
-function isTruncatable(client: Client, negotiated: ssh2.NegotiatedAlgorithms): boolean {
-  const uses = [negotiated.cs.cipher, negotiated.sc.cipher] as readonly string[];
-  // ssh2 offers strict key exchange always and tells nobody whether the server took it.
-  const protocol = (client as unknown as Record<string, Record<string, unknown> | undefined>)[
-    "_protocol"
-  ];
-  return uses.some((cipher) => cipher.startsWith("chacha20")) && protocol?.["_strictMode"] !== true;
 }
 
 type SshError = Error & { level?: string; code?: string };
@@ -225,5 +272,5 @@ function codeOfError({ level, code, message }: SshError): string {
 function failureOfError(error: SshError, { address }: Target): Failure {
   const found = classify(error);
   if (found.code !== "unexpected") return found;
-  return failureOf(codeOfError(error), `${address}: ${error.message}`, { cause: error });
+  return failureOf(codeOfError(error), scrubLine(`${address}: ${error.message}`), { cause: error });
 }
