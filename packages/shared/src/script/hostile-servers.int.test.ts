@@ -310,7 +310,7 @@ test.each([
       const { _protocol } = say.client as unknown as {
         _protocol: { _handlers: Record<string, unknown> };
       };
-      _protocol._handlers["CHANNEL_OPEN_CONFIRMATION"] = () => (confirmed += 1);
+      _protocol["_handlers"]["CHANNEL_OPEN_CONFIRMATION"] = () => (confirmed += 1);
       say.message(opening);
     },
   });

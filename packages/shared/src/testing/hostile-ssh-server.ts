@@ -34,13 +34,13 @@ type Protocol = {
 
 /** The internals of the library's server: it has no way to say what a server should not. */
 function sayTo(client: ssh2.Connection, socket: Socket): Say {
-  const protocol = () => (client as unknown as { _protocol: Protocol })._protocol;
+  const protocol = () => (client as unknown as { _protocol: Protocol })["_protocol"];
   const message = (payload: Buffer) => {
-    const { write } = protocol()._packetRW;
+    const { write } = protocol()["_packetRW"];
     const at = write.allocStart;
     const packet = write.alloc(payload.length);
     packet.set(payload, at);
-    protocol()._cipher.encrypt(write.finalize(packet));
+    protocol()["_cipher"].encrypt(write.finalize(packet));
   };
   const isOpen = () => socket.writable && !socket.destroyed;
   return {
