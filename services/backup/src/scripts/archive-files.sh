@@ -10,9 +10,9 @@ case $site_user in '' | *[!a-z0-9-]*) fail invalid-config "the site's user has a
 if [ ! -d "$root_path" ] || [ -L "$root_path" ]; then fail invalid-config "there is no folder $root_path"; fi
 [ "$(stat -c %U -- "$root_path")" = "$site_user" ] || fail invalid-config "$root_path belongs to another user"
 
+# Root's folder: the site's user gets descriptors of the files in it, never their names, which it could put links in place of.
 notes=$(mktemp -d)
 trap 'rm -rf -- "$notes"' EXIT
-chown -- "$site_user" "$notes"
 
 # The list is made by find, so that tar sees only kinds of files that a restore accepts. What find could not read must
 # not pass in silence, and a pipe keeps only the last command's result: it leaves a note.
@@ -22,13 +22,13 @@ as_user "$site_user" nice -n 19 sh -c '
   cd -- "$1" || exit 3
   {
     find . -xdev \( -path ./tmp -o -path ./sessions -o -path ./logs \) -prune -o \
-      \( -type f -o -type d -o -type l \) -print0 2>"$2/find" || : >"$2/unread"
-  } | tar --create --file=- --format=posix --null --verbatim-files-from --no-recursion --files-from=- 2>"$2/tar"
-' sh "$root_path" "$notes" || result=$?
+      \( -type f -o -type d -o -type l \) -print0 2>&8 || echo unread >&7
+  } | tar --create --file=- --format=posix --null --verbatim-files-from --no-recursion --files-from=- 2>&9
+' sh "$root_path" 7>"$notes/unread" 8>"$notes/find" 9>"$notes/tar" || result=$?
 
 head -c 4096 -- "$notes/find" >&2 || :
 head -c 4096 -- "$notes/tar" >&2 || :
-if [ -e "$notes/unread" ] && grep -v -e 'No such file or directory' -- "$notes/find" >/dev/null; then
+if [ -s "$notes/unread" ] && grep -v -e 'No such file or directory' -- "$notes/find" >/dev/null; then
   fail permission-denied "a folder of the site cannot be read by its own user"
 fi
 case $result in

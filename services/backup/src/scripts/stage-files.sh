@@ -8,12 +8,15 @@ case $site_user in '' | *[!a-z0-9-]*) fail invalid-config "the site's user has a
 [ "$root_path" = "/srv/sites/$site_user" ] || fail invalid-config "the site's folder is not where sites are"
 stage=$root_path.restore
 if [ ! -d "$stage" ] || [ -L "$stage" ]; then fail invalid-config "there is no place to unpack to"; fi
-find "$stage" -mindepth 1 -xdev -delete
-
 # A site's files belong to its user and to the web server's group, which lets nginx read them.
 as_site() {
   setpriv --reuid="$site_user" --regid=www-data --clear-groups --inh-caps=-all --no-new-privs -- "$@" 3>&-
 }
+
+# With the site's rights too: whoever runs as the site may change what is there at any moment.
+as_site chmod -R u+rwx -- "$stage" 2>/dev/null || :
+as_site find "$stage" -mindepth 1 -xdev -delete ||
+  fail archive-unsafe "the place to unpack to cannot be emptied: something changes it"
 
 as_site nice -n 19 tar --directory="$stage" --extract --file=- --preserve-permissions --no-same-owner \
   --delay-directory-restore --no-overwrite-dir >&2 || {

@@ -11,16 +11,17 @@ as_site() {
 
 env=$ROOT_PATH/shared/.env
 created=yes
-if as_site test -s "$env"; then
+# Read and written with the site's own group, not nginx's: a link there could lead to what only nginx may read of a neighbour.
+if as_user "$SYSTEM_USER" test -s "$env"; then
   created=no
   # What the site's owner set stays.
-  kept=$(as_site grep -Ev '^(DB_(CONNECTION|HOST|SOCKET|DATABASE|USERNAME|PASSWORD))=' "$env" || :)
+  kept=$(as_user "$SYSTEM_USER" grep -Ev '^(DB_(CONNECTION|HOST|SOCKET|DATABASE|USERNAME|PASSWORD))=' "$env" || :)
 else
   kept=$(printf 'APP_NAME=%s\nAPP_ENV=production\nAPP_DEBUG=false\nAPP_URL=http://%s\nAPP_KEY=base64:%s\n' \
     "$DOMAIN" "$DOMAIN" "$(head -c 32 /dev/urandom | base64 | tr -d '\n')")
 fi
 # shellcheck disable=SC2016 # for the other shell
-as_site sh -euc 'umask 077; cat >"$1.new"; mv -f -- "$1.new" "$1"' sh "$env" <<ENV ||
+as_user "$SYSTEM_USER" sh -euc 'umask 077; cat >"$1.new"; mv -f -- "$1.new" "$1"' sh "$env" <<ENV ||
 $kept
 DB_CONNECTION=mysql
 DB_HOST=localhost

@@ -28,6 +28,23 @@ if [ -n "$DB_NAME" ] && command -v mariadb-dump >/dev/null && [ ! -e "$at/databa
   mv -- "$at/database.sql.gz.new" "$at/database.sql.gz"
 fi
 
+copy_files() {
+  disk_check "$base" "$(as_user "$SYSTEM_USER" du -sb -- "$ROOT_PATH" 2>/dev/null | awk '{ print $1 + 16777216 }')"
+  install -d -m 0700 -- "$files"
+  {
+    code=0
+    as_user "$SYSTEM_USER" tar --create --file=- --directory="$ROOT_PATH" --one-file-system . || code=$?
+    # 1: something changed while it was read.
+    [ "$code" -le 1 ] || echo "$code" >"$at/unread"
+  } | tar --extract --file=- --directory="$files" --preserve-permissions --same-owner --delay-directory-restore ||
+    fail unexpected "cannot copy $ROOT_PATH"
+  if [ -s "$at/unread" ]; then
+    rm -f -- "$at/unread"
+    fail permission-denied "the site's user cannot read all of $ROOT_PATH"
+  fi
+  rm -rf --one-file-system -- "$ROOT_PATH"
+}
+
 moved=no
 if [ -d "$ROOT_PATH" ]; then
   files=$at/files
@@ -37,7 +54,12 @@ if [ -d "$ROOT_PATH" ]; then
     n=$((n + 1))
     files=$at/files.$n
   done
-  mv -T -- "$ROOT_PATH" "$files" || { disk_check "$base" 1048576; fail unexpected "cannot move $ROOT_PATH"; }
+  if [ "$(stat -c %d -- "$ROOT_PATH")" = "$(stat -c %d -- "$base")" ]; then
+    mv -T -- "$ROOT_PATH" "$files" || fail unexpected "cannot move $ROOT_PATH"
+  else
+    # A copy by name would follow what the site swaps meanwhile: it is read with the site's rights.
+    copy_files
+  fi
   moved=yes
 fi
 out moved "$moved"
