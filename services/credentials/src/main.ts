@@ -1,7 +1,9 @@
 /** The credentials service: servers, the keys that open them, and the signer that alone uses those keys. */
 import { networks } from "@chom/shared/input/networks";
+import type { App } from "@chom/shared/service/app";
 import { serve } from "@chom/shared/service/serve";
 import { int } from "@chom/shared/service/settings";
+import { reportDenials, type SignerDenials } from "@chom/shared/service/signer-denials";
 import { auditedPorts, auditedStore, keyDecisions } from "./audited-keys.ts";
 import { keyStore } from "./key-store.ts";
 import { localSigner } from "./login.ts";
@@ -14,9 +16,16 @@ import { rotateKey } from "./rotate-key.ts";
 import { defaultMaxAgeDays, rotationStates } from "./rotation-plan.ts";
 import { rotationsRpc } from "./rotations-rpc.ts";
 import { credentialsRpc } from "./rpc.ts";
+import { signerGuard, signerLimits } from "./signer-guard.ts";
 import { signerRpc } from "./signer-rpc.ts";
 import { tokenList } from "./token-rows.ts";
 import { tokensRpc } from "./tokens-rpc.ts";
+
+/** Best effort: the audit and the log have it too. */
+const tellDenials = (app: App, denials: SignerDenials): Promise<void> =>
+  reportDenials(app.nats, denials).catch((err: unknown) =>
+    app.logger.warn({ err }, "denials of the signer could not be reported"),
+  );
 
 await serve({
   name: "credentials",
@@ -24,13 +33,18 @@ await serve({
   settings: {
     networks: networks("CHOM_ALLOWED_NETWORKS"),
     maxAgeDays: int("CHOM_KEY_MAX_AGE_DAYS", { min: 1, max: 3_650, fallback: defaultMaxAgeDays }),
+    ...signerLimits,
   },
-  cast: (app, { networks, maxAgeDays }) => {
+  cast: (app, { networks, maxAgeDays, ...limits }) => {
     const decided = keyDecisions(app);
     const store = auditedStore(keyStore(app), decided);
     const signer = auditedPorts(localSigner({ app, store, networks }), decided);
     const rotate = rotateKey({ app, store, decided });
     const retire = retireKey({ app, store, decided });
+    const guard = signerGuard(
+      { ...app, report: (service, count) => void tellDenials(app, { service, count }) },
+      limits,
+    );
     const states: RotateDueParts["states"] = (query) =>
       rotationStates(app.db, { ...query, maxAgeDays });
     const due = rotateDue({ app, rotate, states });
@@ -42,7 +56,7 @@ await serve({
         credentialsRpc(app, { store, ports: signer, rotate, networks }),
         rotationsRpc(app, { rotateDue: due, maxAgeDays }),
         tokensRpc(app),
-        signerRpc(app, signer),
+        signerRpc(app, { ports: signer, guard }),
       ],
       signer,
     };

@@ -18,6 +18,7 @@ import { type Calls, connectRpc } from "@chom/shared/rpc/client";
 import { script } from "@chom/shared/script/script";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App } from "@chom/shared/service/app";
+import { signerDenials } from "@chom/shared/service/signer-denials";
 import { type Running, startService } from "@chom/shared/service/start";
 import { type Ground, startGround } from "@chom/shared/testing/ground";
 import { startVps, type Vps, vpsSupport } from "@chom/stack/vps";
@@ -164,7 +165,7 @@ describe.skipIf(!support.ok)("the service", () => {
     expect(theirs.servers).toEqual([]);
   }, 30_000);
 
-  test("case 39, 40: the signer serves the running job of the caller's family on its own server, and nothing else", async () => {
+  test("case 39, 40, 67: the signer serves the running job of the caller's family on its own server, and nothing else", async () => {
     const file = join(ground.folder, "look.sh");
     writeFileSync(file, 'out who "$(id -un)"\n');
     const { promise: held, resolve: release } = Promise.withResolvers<void>();
@@ -172,6 +173,10 @@ describe.skipIf(!support.ok)("the service", () => {
     const other = await calls.registerServer({ ...registration(), requestId: "register-2" });
     const peek = peekJob({ file, other }, held);
     let app: App | undefined;
+    const nats = () => {
+      if (!app) throw new Error("the service has not begun");
+      return app.nats;
+    };
     const ssl: Running = await startService(
       {
         name: "ssl",
@@ -222,6 +227,28 @@ describe.skipIf(!support.ok)("the service", () => {
     const token = new Secret(await ground.issue("tenant-1"));
     const asPerson = connectRpc(SignerServiceService, { address, tls: tls(), token: () => token });
     await expect(asPerson.calls.openSession(claim)).rejects.toMatchObject({ kind: "security" });
+
+    // A worker of another family that asks for what it has no jobs for, again and again.
+    const codes: string[] = [];
+    for (let at = 0; at < 80; at += 1) {
+      const forged = {
+        ...claim,
+        jobId: `peek-${at}`,
+        serverId: at % 2 ? serverId : other.serverId,
+      };
+      const opened = asBackup.openSession(forged);
+      codes.push(
+        await opened.then(
+          () => "let in",
+          (error: Failure) => error.code,
+        ),
+      );
+    }
+    expect(codes.slice(0, 50)).toEqual(Array.from({ length: 50 }, () => "signer-refused"));
+    expect(codes.at(-1)).toBe("too-many-requests");
+    expect((await asSsl.openSession(claim)).user).toBe("chom");
+    const denied = async () => (await signerDenials(nats())).map(({ service }) => service);
+    await expect.poll(denied, { timeout: 10_000 }).toContain("backup");
     release();
     await expect
       .poll(

@@ -5,41 +5,36 @@ import {
   SignerServiceService,
   type SignRequest,
 } from "@chom/proto/chom/credentials/v1/credentials";
-import { classify, failureOf, transient } from "@chom/shared/failure/failure";
+import { classify, failureOf } from "@chom/shared/failure/failure";
 import { type Caller, type RpcService, unary } from "@chom/shared/rpc/unary";
 import { parsePublicKeyLine } from "@chom/shared/script/ssh-algorithms";
 import type { SessionPorts } from "@chom/shared/script/sessions";
 import type { App } from "@chom/shared/service/app";
-import { rateCap } from "./rate-cap.ts";
 import { checkRunningJob, type JobClaim } from "./running-job.ts";
+import type { SignerGuard } from "./signer-guard.ts";
 
-const minuteMs = 60_000;
-
-/** The RPCs; `ports` hold the keys. Refusals are logged as warnings, signatures as facts. */
+/** The RPCs; `ports` hold the keys, `guard` counts. Signatures are logged; refusals are the guard's to tell. */
 export function signerRpc(
   app: Pick<App, "log" | "sealer" | "logger" | "now">,
-  ports: SessionPorts,
+  { ports, guard }: { ports: SessionPorts; guard: SignerGuard },
 ): RpcService {
-  // Far above what a job's steps need, far below what a thief of one worker would want.
-  const perJob = rateCap({ max: 60, windowMs: minuteMs });
-  const perService = rateCap({ max: 3_000, windowMs: minuteMs });
-
   async function permitted(claim: JobClaim, caller: Caller): Promise<JobClaim> {
     const { tenant, jobId, fence, serverId } = claim;
-    const audit = { service: caller.service ?? "", tenant, jobId, fence, serverId };
-    const now = app.now().getTime();
     const service = caller.service ?? "";
-    if (!perJob.allow(`${service} ${tenant} ${jobId}`, now) || !perService.allow(service, now)) {
-      app.logger.warn(audit, "signer asked too often");
-      throw transient("too-many-requests", "the signer is asked too often");
-    }
     try {
+      guard.admit(service, claim);
       await checkRunningJob(app, caller.service, claim);
     } catch (error) {
-      app.logger.warn({ ...audit, why: classify(error).message }, "signer refused");
+      refused(claim, caller, error);
       throw error;
     }
     return { tenant, jobId, fence, serverId };
+  }
+
+  function refused(claim: JobClaim, caller: Caller, error: unknown): void {
+    const failure = classify(error);
+    // A server that is quarantined is no fault of who asks for it.
+    if (failure.code === "signer-refused") guard.refused(caller.service ?? "", claim, failure);
   }
 
   const openSession = async (request: OpenSessionRequest, caller: Caller) => {
@@ -56,10 +51,7 @@ export function signerRpc(
       app.logger.info({ ...owner, service: caller.service }, "signed a login");
       return { signature };
     } catch (error) {
-      app.logger.warn(
-        { ...owner, service: caller.service, why: classify(error).message },
-        "signer refused",
-      );
+      refused(owner, caller, error);
       throw error;
     }
   };

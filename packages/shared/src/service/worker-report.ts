@@ -61,14 +61,18 @@ export function reportWorker(options: {
 }
 
 /** All worker processes that live. */
-export async function workerReports(nats: Nats): Promise<readonly WorkerReport[]> {
-  const found: WorkerReport[] = [];
-  const filter = `$KV.leases.${prefix}.>`;
+export const workerReports = (nats: Nats): Promise<readonly WorkerReport[]> =>
+  liveEntries<WorkerReport>(nats, prefix);
+
+/** What the entries of the bucket `leases` below a prefix hold. */
+export async function liveEntries<T>(nats: Nats, below: string): Promise<readonly T[]> {
+  const found: T[] = [];
+  const filter = `$KV.leases.${below}.>`;
   for (let seq = 1; ; ) {
     const query = { seq, next_by_subj: filter, batch: 500 };
     const { messages, pending } = await getBatch(nats, "KV_leases", query);
     for (const message of messages) {
-      if (!isGone(message)) found.push(JSON.parse(message.body) as WorkerReport);
+      if (!isGone(message)) found.push(JSON.parse(message.body) as T);
     }
     const last = messages.at(-1);
     if (!last || pending === 0) return found;

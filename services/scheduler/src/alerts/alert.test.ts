@@ -49,6 +49,7 @@ const nothing: Measurements = {
     workers: [],
     quarantined: 0,
     rotations: [],
+    denials: [],
   },
 };
 const high = (measured: Partial<Measurements>) =>

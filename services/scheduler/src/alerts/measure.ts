@@ -2,6 +2,7 @@
 import { JobState } from "@chom/proto/chom/jobs/v1/jobs";
 import { api, valueOf } from "@chom/shared/event-log/nats";
 import type { App } from "@chom/shared/service/app";
+import { signerDenials } from "@chom/shared/service/signer-denials";
 import { workerReports } from "@chom/shared/service/worker-report";
 import { and, count, eq, gt, inArray, isNotNull, isNull, min, or, sql } from "drizzle-orm";
 import { refusedJobs } from "../flows/tables.ts";
@@ -148,5 +149,6 @@ export async function measure(app: App, thresholds: AlertThresholds): Promise<Me
     workers: await workerReports(app.nats),
     quarantined: await quarantined(app, now),
     rotations: await failedRotations(app),
+    denials: await signerDenials(app.nats),
   };
 }

@@ -58,12 +58,16 @@ export type Measurements = {
     readonly serverId: string;
     readonly code: string;
   }[];
+  /** How often the signer denied something to a service, in the last minutes. */
+  readonly denials: readonly { readonly service: string; readonly count: number }[];
 };
 
 export type Found = Observation & { readonly tenant: string };
 
 /** Raised above the threshold, resolved at or below this part of it: a value that hovers does not flap. */
 export const clearRatio = 0.8;
+/** A job that has just ended may still ask once or twice; more is somebody who wants what is not theirs. */
+const deniedMax = 5;
 /** No expectation is shorter: below it noise decides. */
 const shortestMs = 1_000;
 export const platform = "platform";
@@ -94,6 +98,13 @@ function overdue(measurements: Measurements, thresholds: AlertThresholds): Found
     return [judged(measured, `${name} takes ${seconds[0]} s instead of ${seconds[1]} s`)];
   });
 }
+
+const denied = ({ denials }: Measurements): Found[] =>
+  denials.map(({ service, count: value }) => {
+    const measured = { tenant: platform, rule: "signer-denied", subject: service, value };
+    const message = `the signer denied ${value} signatures to ${service}`;
+    return judged({ ...measured, threshold: deniedMax }, message);
+  });
 
 /** What the rules say of everything that was measured. What is fine is said too. */
 export function observationsOf(
@@ -144,5 +155,6 @@ export function observationsOf(
         `the keys of server ${serverId} were not rotated (${code})`,
       ),
     ),
+    ...denied(measurements),
   ];
 }
