@@ -120,11 +120,26 @@ test("a conflict is decided anew, four times over; the fifth is a conflict", asy
   });
 });
 
-test("an event of a later version is skipped but counted", async () => {
+test("case 79: a history with an event of a newer release is read, and not decided upon", async () => {
   const { log, histories, asked } = setup();
   const subject = "evt.acme.certificate.s1";
-  await log.append("EVENTS", subject, 0, [entryFor(subject, "new", { type: "chom.ssl.v9.Odd" })]);
   await asked("s", "a");
+  const type = "chom.ssl.v9.CertificateTransferred";
+  await log.append("EVENTS", subject, 1, [entryFor(subject, "new", { type })]);
+  const refused = asked("t", "b");
+  await expect(refused).rejects.toMatchObject({ code: "newer-history", kind: "operator" });
+  await expect(refused).rejects.toThrow(
+    `only a release that knows ${type} may change this history`,
+  );
   const { state, sequence } = await loadAggregate(histories, certificate, "acme", "s1");
   expect([state.wanted, sequence]).toEqual([["a"], 2]);
+  // What was decided before is still answered.
+  expect(await asked("s", "a")).toEqual({ position: 1, decided: 1 });
+});
+
+test("an entry that is nobody's fact keeps nobody from deciding", async () => {
+  const { log, asked } = setup();
+  const subject = "evt.acme.certificate.s1";
+  await log.append("EVENTS", subject, 0, [entryFor(subject, "echo", { type: "" })]);
+  expect(await asked("s", "a")).toEqual({ position: 2, decided: 1 });
 });

@@ -12,6 +12,7 @@ import type { Sealer } from "../secrets/sealer.ts";
 import { eventSubject } from "../topology/subjects.ts";
 import { decodeEntry, encodeEvent } from "./codec.ts";
 import type { Entry, EventLog } from "./event-log.ts";
+import { newerHistory, newerThan } from "./newer.ts";
 
 export type Histories = {
   readonly log: EventLog;
@@ -57,8 +58,9 @@ export async function loadAggregate<A extends AnyAggregate>(
 
 /**
  * Loads, decides, appends; on a conflict again, at most 5 times, then Failure `conflict` "wrong-sequence". When events
- * of this seed are in the history already, nothing is decided and the answer is that of the first time. What the
- * command itself throws passes through.
+ * of this seed are in the history already, nothing is decided and the answer is that of the first time. A history with
+ * events of a newer release is not decided upon: Failure `operator` "newer-history". What the command itself throws
+ * passes through.
  */
 export async function handleCommand<
   A extends AnyAggregate,
@@ -73,6 +75,8 @@ export async function handleCommand<
     const { state, sequence, entries } = await loadAggregate(histories, of, cause.tenant, id);
     const before = decidedBefore(entries, cause.eventSeed);
     if (before) return before;
+    const newer = newerThan(of.events, entries);
+    if (newer) throw newerHistory(newer);
     const events = decide(of, state, command, input);
     if (events.length === 0) return { position: sequence, decided: 0 };
     const time = histories.now();

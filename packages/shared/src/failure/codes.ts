@@ -114,6 +114,8 @@ const table: Record<string, CodePolicy> = {
   "log-forbidden": { kind: "operator" },
   "entry-too-large": { kind: "permanent" },
   "entry-undecodable": { kind: "permanent" },
+  "newer-history": { kind: "operator", wait: { delayMs: minuteMs } },
+  "foreign-producer": { kind: "security" },
   "topology-mismatch": { kind: "operator" },
   "checkpoint-mismatch": { kind: "operator" },
   // calling and starting services

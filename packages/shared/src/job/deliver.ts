@@ -1,5 +1,6 @@
 /** What a worker does with one delivered item: the journal decides, the item is only a hint. */
 import { hashId } from "../aggregate/id.ts";
+import { newerHistory } from "../event-log/newer.ts";
 import { classify } from "../failure/failure.ts";
 import type { Lease } from "../lease/lease.ts";
 import { lookAgainMsOf, turnAfterMs } from "../lease/lines.ts";
@@ -71,6 +72,12 @@ export async function deliver(
   const told = delivery.deliveries === 1 ? delivery.queued : undefined;
   const journal = await openJournal(engine, { tenant, jobId }, told);
   const hands: Hands = { engine, delivery, journal, stopping };
+  const newer = journal.newer();
+  if (newer) {
+    const { message } = newerHistory(newer);
+    engine.logger.error({ alert: true, jobId, reason: message }, "a job waits for a newer release");
+    return finish(hands, inMs(hands, unknownJobMs));
+  }
   // First of all: what an earlier run decided reaches the event log, whatever else is true of the job.
   await appendDecided(engine, jobId, journal.state());
   const move = moveOf(journal.state(), engine.clock.now());

@@ -2,11 +2,12 @@
 import type { NewEvent } from "../aggregate/event-types.ts";
 import { encodeEvent } from "../event-log/codec.ts";
 import type { Entry, NewEntry } from "../event-log/event-log.ts";
+import { newerHistory } from "../event-log/newer.ts";
 import { classify, permanent } from "../failure/failure.ts";
 import { journalSubject } from "../topology/subjects.ts";
 import type { Engine } from "./engine.ts";
 import { foldJournal, type JobState, noJob } from "./job-state.ts";
-import { journalEntryOf, type JournalEntry, readJournal } from "./journal.ts";
+import { journalEntryOf, type JournalEntry, readWhole } from "./journal.ts";
 
 export type JournalWriter = {
   readonly tenant: string;
@@ -15,6 +16,8 @@ export type JournalWriter = {
   state(): JobState;
   /** The journal's first entry, when this process wrote it or was given it. */
   first(): Entry | undefined;
+  /** An entry that only a newer release knows: nothing is appended behind it (Failure "newer-history"). */
+  newer(): Entry | undefined;
   /** Reads what others appended. */
   refresh(): Promise<JobState>;
   /** Appends when nobody else has; Failure `conflict` "wrong-sequence" otherwise, after reading what they wrote. */
@@ -42,8 +45,11 @@ function pagesOf(engine: Engine, tenant: string, jobId: string) {
   const subject = journalSubject(tenant, engine.family, jobId);
   let state = noJob;
   let first: Entry | undefined;
+  let newer: Entry | undefined;
   async function read(): Promise<JobState> {
-    state = foldJournal(await readJournal(engine, subject, state.sequence), state);
+    const whole = await readWhole(engine, subject, state.sequence);
+    newer ??= whole.newer;
+    state = foldJournal(whole.entries, state);
     return state;
   }
   const encode = (events: readonly NewEvent[], as: Authorship = {}): Encoded =>
@@ -62,6 +68,7 @@ function pagesOf(engine: Engine, tenant: string, jobId: string) {
       return { event, entry: encodeEvent(event, envelope, engine.sealer) };
     });
   async function append(encoded: Encoded): Promise<number> {
+    if (newer) throw newerHistory(newer);
     const entries = encoded.map(({ entry }) => entry);
     const last = await engine.log.append("JOURNAL", subject, state.sequence, entries);
     const [only] = entries;
@@ -84,7 +91,10 @@ function pagesOf(engine: Engine, tenant: string, jobId: string) {
     state = foldJournal([entry]);
     return true;
   }
-  return { subject, state: () => state, first: () => first, begin, read, encode, append };
+  return {
+    ...{ subject, begin, read, encode, append },
+    ...{ state: () => state, first: () => first, newer: () => newer },
+  };
 }
 
 const isConflict = (error: unknown): boolean => classify(error).code === "wrong-sequence";
@@ -99,7 +109,7 @@ export async function openJournal(
   told?: Entry | "nothing",
 ): Promise<JournalWriter> {
   const pages = pagesOf(engine, tenant, jobId);
-  const { subject, state, first, begin, read, encode, append } = pages;
+  const { subject, state, first, newer, begin, read, encode, append } = pages;
   let line: Promise<unknown> = Promise.resolve();
 
   /** Appends and reads of one journal never overlap, so that the state is always that of its sequence. */
@@ -137,6 +147,7 @@ export async function openJournal(
     subject,
     state,
     first,
+    newer,
     refresh: () => inLine(read),
     request: (events, as) => inLine(() => request(events, as)),
     fact: (startedSequence, events) => inLine(() => fact(startedSequence, events)),

@@ -3,6 +3,7 @@ import type { EventMeta } from "../aggregate/aggregate.ts";
 import type { DataOf } from "../aggregate/event-types.ts";
 import { decodeEntry } from "../event-log/codec.ts";
 import type { Entry, EventLog } from "../event-log/event-log.ts";
+import { newerThan } from "../event-log/newer.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import { journalEvents } from "./journal-events.ts";
 
@@ -31,6 +32,18 @@ export async function readJournal(
   subject: string,
   afterSequence = 0,
 ): Promise<readonly JournalEntry[]> {
-  const entries = await log.load("JOURNAL", subject, afterSequence);
-  return entries.flatMap((entry) => journalEntryOf(sealer, entry) ?? []);
+  return (await readWhole({ log, sealer }, subject, afterSequence)).entries;
+}
+
+/** The same, with the first entry that only a newer release knows. */
+export async function readWhole(
+  { log, sealer }: { log: EventLog; sealer: Sealer },
+  subject: string,
+  afterSequence = 0,
+): Promise<{ entries: readonly JournalEntry[]; newer: Entry | undefined }> {
+  const stored = await log.load("JOURNAL", subject, afterSequence);
+  return {
+    entries: stored.flatMap((entry) => journalEntryOf(sealer, entry) ?? []),
+    newer: newerThan(journalEvents, stored),
+  };
 }

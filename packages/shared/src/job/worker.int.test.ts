@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { type NatsServer, startNatsServer } from "@chom/stack/nats-server";
 import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { entryFor } from "../event-log/conformance.ts";
 import { api, connectNats, type Nats } from "../event-log/nats.ts";
 import { brokerEngine, quickTopology } from "../testing/broker-engine.ts";
 import { ledgerJob, ledgerLines } from "../testing/ledger-job.ts";
@@ -146,6 +147,27 @@ test("a job whose only worker was killed fails as worker-lost, after taking back
   await allEnd(["lost"]);
   expect(await facts("lost")).toContain("Failed worker-lost");
   expect(lines("lost")).toEqual(["one", "undone"]);
+});
+
+test("case 79: a job whose journal a newer release went on with is put back, untouched, and all else goes on", async () => {
+  await send("newer");
+  const subject = `jrn.${tenant}.backup.newer`;
+  const [queued] = await engine.log.load("JOURNAL", subject);
+  const entry = entryFor(subject, "newer-2", { type: "chom.jobs.v1.JobOfTomorrow" });
+  await engine.log.append("JOURNAL", subject, queued?.sequence ?? 0, [entry]);
+  work();
+  const item = { family: "backup", queue: "default", tenant, jobId: "newer" } as const;
+  await expect.poll(() => engine.queue.presence(item), { timeout: 30_000 }).toBe("schedule");
+  await send("known");
+  await allEnd(["known"]);
+  expect((await engine.log.load("JOURNAL", subject)).map(({ type }) => type)).toEqual([
+    "chom.jobs.v1.JobQueued",
+    "chom.jobs.v1.JobOfTomorrow",
+  ]);
+  // It is still shown, up to where it is understood.
+  expect(await names("newer")).toEqual(["JobQueued"]);
+  const opened = await openJournal(engine, { tenant, jobId: "newer" });
+  await expect(opened.request([])).rejects.toThrow("only a release that knows");
 });
 
 test("jobs go on after the broker was killed and started again", async () => {

@@ -2,6 +2,7 @@
 import { and, eq, sql } from "drizzle-orm";
 import { decodeEntry, metaOf } from "../event-log/codec.ts";
 import type { Entry } from "../event-log/event-log.ts";
+import { checkProducer } from "../event-log/producer.ts";
 import { classify } from "../failure/failure.ts";
 import { scrub } from "../secrets/scrub.ts";
 import type { Sealer } from "../secrets/sealer.ts";
@@ -99,6 +100,7 @@ async function becomeActive(
 async function applyEvent(tx: Transaction, { projection, sealer }: Applying, entry: Entry) {
   const event = decodeEntry(projection.from, entry, sealer);
   if (!event || !Object.hasOwn(projection.on, event.name)) return;
+  checkProducer(entry);
   const { kind, ...meta } = metaOf(entry);
   const family = projection.source.stream === "JOURNAL" ? kind : "";
   await projection.on[event.name]?.(event.data, { ...meta, family }, tx);

@@ -75,11 +75,15 @@ async function setup(log: EventLog = memoryLog(7)) {
     error: (about: { alert?: string }) => alerts.push(about.alert),
   } as unknown as Logger;
   const options: ProjectorOptions = { service: "ssl", db, log, sealer, logger, pollMs: 30 };
-  const put = async (siteId: string, event: ReturnType<typeof request> | undefined) => {
+  const put = async (
+    siteId: string,
+    event: ReturnType<typeof request> | undefined,
+    source = "ssl",
+  ) => {
     const subject = `evt.acme.certificate.${siteId}`;
     const last = (await log.last("EVENTS", subject))?.sequence ?? 0;
     const id = `${siteId}-${last + 1}`;
-    const place = { subject, id, time: new Date(0), source: "ssl", actor: "a" };
+    const place = { subject, id, time: new Date(0), source, actor: "a" };
     const rest = { causationId: "", correlationId: "", traceparent: "" };
     const added = event
       ? encodeEvent(event, { ...place, ...rest }, sealer)
@@ -111,6 +115,17 @@ test("events become rows, in order, and a reader can wait for its position", asy
   await projector.seen(position);
   expect(await rows()).toEqual(["s2 two.example"]);
   await expect(projector.seen(position + 1)).rejects.toMatchObject({ code: "read-model-behind" });
+});
+
+test("case 49: an event that names a foreign producer changes nothing, and its history stops with an alert", async () => {
+  const { put, start, rows, stops, alerts } = await setup();
+  await put("s1", request("s1", "one.example"));
+  await put("s1", dropped("s1"), "provisioning");
+  const position = await put("s2", request("s2", "two.example"));
+  await start().seen(position);
+  expect(await rows()).toEqual(["s1 one.example", "s2 two.example"]);
+  expect(await stops()).toMatchObject([{ code: "foreign-producer", eventId: "s1-2" }]);
+  expect(alerts).toEqual(["projection-stopped"]);
 });
 
 test("a stopped projector goes on where it was, once", async () => {

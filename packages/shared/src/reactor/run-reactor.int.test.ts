@@ -90,7 +90,7 @@ async function setup() {
     onTestFinished(() => running.stop());
     return running;
   };
-  const put = async (siteId: string, made?: "gone" | "old") => {
+  const put = async (siteId: string, made?: "gone" | "old" | "forged") => {
     const subject = `evt.acme.site.${siteId}`;
     const last = (await log.last("EVENTS", subject))?.sequence ?? 0;
     const event =
@@ -101,7 +101,7 @@ async function setup() {
     const id = `${siteId}-${last + 1}`;
     const rest = {
       time,
-      source: "p",
+      source: made === "forged" ? "backup" : "provisioning",
       actor: "zoë",
       causationId: "",
       correlationId: "",
@@ -152,6 +152,17 @@ test("case 54: an event that fails five times is quarantined with an alert, and 
   expect(quarantined?.header("chom-quarantined-subject")).toBe(garbage);
   expect(quarantined?.header("chom-quarantined-code")).toBe("entry-undecodable");
   await expect.poll(unsettled).toBe(0);
+});
+
+test("case 49: an event that names a foreign producer is quarantined at once, and starts nothing", async () => {
+  const { put, nats, start, done, alerts } = await setup();
+  start();
+  await put("forged", "forged");
+  await put("s1");
+  await expect.poll(() => done, { timeout: 30_000 }).toEqual(["certificate.issue s1 acme"]);
+  expect(alerts).toEqual(["reactor-quarantined"]);
+  const quarantined = await getFromLeader(nats, "QUARANTINE", { last_by_subj: "quar.ssl.sites" });
+  expect(quarantined?.header("chom-quarantined-code")).toBe("foreign-producer");
 });
 
 test("a reaction that fails four times succeeds at the fifth", async () => {

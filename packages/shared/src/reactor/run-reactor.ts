@@ -3,6 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { StoredEvent } from "../aggregate/aggregate.ts";
 import { decodeEntry } from "../event-log/codec.ts";
 import { entryOf, envelopeHeaders, escaped } from "../event-log/envelope.ts";
+import type { Entry } from "../event-log/event-log.ts";
+import { checkProducer } from "../event-log/producer.ts";
 import { type Nats, publish, valueOf } from "../event-log/nats.ts";
 import { type Pulled, pull } from "../event-log/pull.ts";
 import { classify, type Failure, failureOf } from "../failure/failure.ts";
@@ -39,6 +41,8 @@ const pullMs = 5_000;
 const workingMs = 3_000;
 /** An event delivered this often, without ever having failed, takes its process down with it. */
 const deliveriesMax = 10;
+/** Trying again makes these no better. */
+const hopeless = new Set(["worker-lost", "foreign-producer"]);
 const causeAgeMaxMs = 30 * 86_400_000;
 
 /**
@@ -123,7 +127,7 @@ async function settle({ reactor, host, message, signal }: Settling): Promise<voi
       const failure = classify(error);
       const away = failure.code === "log-unavailable";
       if (!away) failures += 1;
-      if (failures > retryMs.length || failure.code === "worker-lost") {
+      if (failures > retryMs.length || hopeless.has(failure.code)) {
         return quarantine({ reactor, host, message, signal }, failure);
       }
       const about = { err: error, reactor: reactor.name, sequence: message.sequence, failures };
@@ -175,7 +179,7 @@ async function settlePatiently(
 async function decoded(settling: Settling): Promise<StoredEvent | undefined | "quarantined"> {
   const { reactor, host, message } = settling;
   try {
-    return decodeEntry(reactor.from, entryOf(message), host.app.sealer);
+    return knownEvent(reactor, host, entryOf(message));
   } catch (error) {
     await quarantine(settling, classify(error));
     return "quarantined";
@@ -195,8 +199,15 @@ async function acknowledge(message: Pulled, { logger }: ReactorHost): Promise<vo
 }
 
 async function react(reactor: Reactor, host: ReactorHost, message: Pulled): Promise<void> {
-  const event = decodeEntry(reactor.from, entryOf(message), host.app.sealer);
+  const event = knownEvent(reactor, host, entryOf(message));
   if (event) await carryOut(reactor, host, event, await wantedBy(reactor, event));
+}
+
+/** The event in an entry whose source may write it; undefined when the reactor does not know its type. */
+function knownEvent(reactor: Reactor, host: ReactorHost, entry: Entry): StoredEvent | undefined {
+  const event = decodeEntry(reactor.from, entry, host.app.sealer);
+  if (event) checkProducer(entry);
+  return event;
 }
 
 async function carryOut(
