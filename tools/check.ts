@@ -20,6 +20,11 @@ const checks: Check[] = [
   { name: "type-aware lint", command: bin("oxlint"), args: ["--type-aware", "."] },
   { name: "types", command: bin("tsc"), args: ["--noEmit", "-p", "tsconfig.json"] },
   {
+    name: "types of the browser's modules",
+    command: bin("tsc"),
+    args: ["--noEmit", "-p", "services/dashboard/client/tsconfig.json"],
+  },
+  {
     name: "import rules",
     command: bin("depcruise"),
     args: ["--config", ".dependency-cruiser.cjs", "packages", "services"],

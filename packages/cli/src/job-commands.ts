@@ -85,7 +85,12 @@ chom events tail --aggregate site --id 0v9… --after 1200`,
         process.once("SIGINT", () => leaving.abort());
         const wish = {
           ...{ afterPosition: BigInt(options.after), types: [...options.type] },
-          ...{ aggregate: options.aggregate, aggregateId: options.id, stopAtEnd: !options.follow },
+          ...{
+            aggregate: options.aggregate,
+            aggregateId: options.id,
+            fromNow: false,
+            stopAtEnd: !options.follow,
+          },
         };
         try {
           const stream = clients.events().subscribe(wish, { signal: leaving.signal });

@@ -121,7 +121,12 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
   "services/credentials/src/secrets-console.int.test.ts": [
     ...["PreviewRotation", "RotateDueKeys", "GetRotationRun"],
   ],
-  "services/credentials/src/tokens.int.test.ts": ["CreateToken", "ListTokens", "RevokeToken"],
+  "services/credentials/src/tokens.int.test.ts": [
+    ...["CreateToken", "ListTokens", "RevokeToken", "GetCaller"],
+  ],
+  "services/scheduler/src/overview/overview.int.test.ts": ["GetOverview", "GetThroughput"],
+  "services/backup/src/read-model.int.test.ts": ["GetBackupOverview"],
+  "services/ssl/src/read-model.int.test.ts": ["GetCertificateOverview"],
 };
 
 const hostile = [

@@ -81,6 +81,8 @@ async function registerServer(clients: Clients, vps: Vps): Promise<string> {
     user: vps.user,
     hostKeys: [...vps.hostKeys],
   });
-  await clients.credentials.installKey({ serverId, oneTimePassword, oneTimePrivateKey: "" });
+  const install = { serverId, oneTimePassword, oneTimePrivateKey: "" };
+  // Three log-ins, on a machine that may be busy with other tests.
+  await clients.credentials.installKey(install, { deadlineMs: 60_000 });
   return serverId;
 }

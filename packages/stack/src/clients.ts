@@ -46,7 +46,14 @@ export function createClients(
     follow: (afterPosition = 0n): { events: AsyncIterable<Event>; stop: () => void } => {
       const leaving = new AbortController();
       const stream = events.calls.subscribe(
-        { afterPosition, types: [], aggregate: "", aggregateId: "", stopAtEnd: false },
+        {
+          afterPosition,
+          types: [],
+          aggregate: "",
+          aggregateId: "",
+          fromNow: false,
+          stopAtEnd: false,
+        },
         { signal: leaving.signal },
       );
       return { events: eventsOf(stream), stop: () => leaving.abort() };
@@ -55,7 +62,14 @@ export function createClients(
     past: (): AsyncIterable<Event> =>
       eventsOf(
         events.calls.subscribe({
-          ...{ afterPosition: 0n, types: [], aggregate: "", aggregateId: "", stopAtEnd: true },
+          ...{
+            afterPosition: 0n,
+            types: [],
+            aggregate: "",
+            aggregateId: "",
+            fromNow: false,
+            stopAtEnd: true,
+          },
         }),
       ),
     /** A job's journal from its beginning, live until the job ends. */

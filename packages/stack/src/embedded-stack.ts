@@ -32,6 +32,8 @@ export type EmbeddedStackOptions = {
   progress?: Progress;
   /** More settings for a service, over those of the stack. */
   settings?: Partial<Record<ServiceName, Record<string, string>>>;
+  /** Start the dashboard too; default false. Else it is started by its `restart`. */
+  dashboard?: boolean;
   /** Fsync before every acknowledgement of the broker; default false. */
   syncAlways?: boolean;
 };
@@ -44,6 +46,8 @@ export type EmbeddedStack = {
   pebble: Pebble;
   identities: Identities;
   services: Readonly<Record<ServiceName, ServiceProcess>>;
+  /** Its pages are at `http://<address>`. */
+  dashboard: ServiceProcess;
   /** PEM of the CA that signed the services' certificates. */
   caPem: string;
   token: (tenant: string, options?: TokenOptions) => Promise<string>;
@@ -230,7 +234,12 @@ export async function startEmbeddedStack(
     }
     progress("starting the services");
     ends.add(() => Promise.all(serviceNames.map((name) => services[name].stop())));
-    await Promise.all(serviceNames.map((name) => services[name].restart()));
+    const dashboard = await prepareDashboard(folder, services);
+    ends.add(dashboard.stop);
+    await Promise.all([
+      ...serviceNames.map((name) => services[name].restart()),
+      ...(options.dashboard === true ? [dashboard.restart()] : []),
+    ]);
     return {
       folder,
       nats,
@@ -238,6 +247,7 @@ export async function startEmbeddedStack(
       pebble,
       identities,
       services,
+      dashboard,
       caPem: ca.certPem,
       token: tokens.issue,
       context: (tenant) => writeContext(folder, tenant, services, tokens.issue),
@@ -247,6 +257,29 @@ export async function startEmbeddedStack(
     await ends.stop();
     throw error;
   }
+}
+
+/** On plain HTTP, which browsers trust at `localhost` as they trust HTTPS elsewhere. */
+function prepareDashboard(
+  folder: string,
+  services: Readonly<Record<ServiceName, ServiceProcess>>,
+): Promise<ServiceProcess> {
+  const sessionKey = join(folder, "session.key");
+  writeFileSync(sessionKey, `${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
+  const urls = serviceNames.map((name) => [
+    `CHOM_${name.toUpperCase()}_URL`,
+    services[name].address,
+  ]);
+  return prepareService(
+    "dashboard",
+    {
+      ...Object.fromEntries(urls),
+      CHOM_ENVIRONMENT: "development",
+      CHOM_TLS_CA_FILE: join(folder, "ca.pem"),
+      CHOM_SESSION_KEY_FILE: sessionKey,
+    },
+    join(folder, "dashboard.log"),
+  );
 }
 
 async function writeContext(

@@ -6,9 +6,11 @@ import { freePort } from "./free-port.ts";
 
 export const serviceNames = ["credentials", "provisioning", "ssl", "backup", "scheduler"] as const;
 export type ServiceName = (typeof serviceNames)[number];
+/** The dashboard is a client of the others: it has no part in broker and database. */
+export type ProcessName = ServiceName | "dashboard";
 
 export type ServiceProcess = {
-  name: ServiceName;
+  name: ProcessName;
   /** `localhost:<port>`; stays the same over restarts. */
   address: string;
   readonly pid: number;
@@ -37,7 +39,7 @@ const withoutOurs = Object.fromEntries(
 
 /** Prepares a service; `restart` starts it and waits until it says that it serves. */
 export async function prepareService(
-  name: ServiceName,
+  name: ProcessName,
   env: Record<string, string>,
   logFile: string,
 ): Promise<ServiceProcess> {

@@ -22,6 +22,7 @@ import { restoreDatabase } from "./database/restore-database.ts";
 import { expireBackups } from "./expire-backups.ts";
 import { openVault } from "./open-vault.ts";
 import { backupList } from "./projections.ts";
+import { presentSites, siteBackupList } from "./site-backups.ts";
 import { restoreBackup } from "./restore-backup.ts";
 import { defaultRules } from "./retention.ts";
 import { backupRpc } from "./rpc.ts";
@@ -64,7 +65,7 @@ export function cast(app: App, given: Values<typeof settings>): Cast {
   const clean = cleanBackups({ ...reach, app, expire, expireDatabase });
   return {
     jobs: [create, restore, verify, expire, backUp, restoreOne, expireDatabase, clean],
-    projections: [backupList, databaseBackupList],
+    projections: [backupList, databaseBackupList, siteBackupList, presentSites],
     rpc: [
       backupRpc(app, { create, restore, verify }),
       databaseRpc(app, { deps: databaseDeps, backUp, restore: restoreOne }),

@@ -3,6 +3,7 @@ import {
   BackupKind,
   BackupStatus,
   type CreateBackupResponse,
+  type GetBackupOverviewResponse,
   type GetBackupResponse,
   type ListBackupsResponse,
   type RestoreBackupResponse,
@@ -23,6 +24,7 @@ import { backupList } from "./projections.ts";
 import type { PointDeps } from "./read-point.ts";
 import { restoreBackup } from "./restore-backup.ts";
 import { backupRpc } from "./rpc.ts";
+import { presentSites, siteBackupList } from "./site-backups.ts";
 import { points, restores } from "./tables.ts";
 import type { Vault } from "./vault.ts";
 import { vaultSweep } from "./vault-sweep.ts";
@@ -338,4 +340,42 @@ test("events that came twice change nothing", async () => {
   expect(backups.name).toBe(
     backupList.source.stream === "EVENTS" ? backupList.source.aggregate : "",
   );
+});
+
+test("the overview tells how old the newest backups are and what was last proven", async () => {
+  const now = new Date(start.getTime() + 10 * 86_400_000);
+  const { call } = setup(now);
+  const hour = 3_600;
+  const day = (hoursAgo: number) => 240 * hour - hoursAgo * hour;
+  const note = async (of: typeof siteBackupList, name: string, id: string, seconds: number) => {
+    const meta = { ...metaOf("view", seconds), id, family: "" };
+    await of.on[name]?.({ code: "disk-full" }, meta, pool.db);
+  };
+  for (const [id, hoursAgo] of [
+    ["new", 1],
+    ["two", 30],
+    ["three", 60],
+    ["old", 200],
+  ] as const) {
+    await note(presentSites, "SiteProvisioned", id, 0);
+    await note(siteBackupList, "BackupCompleted", id, day(300));
+    await note(siteBackupList, "BackupCompleted", id, day(hoursAgo));
+  }
+  await note(presentSites, "SiteProvisioned", "never", 0);
+  await note(siteBackupList, "BackupFailed", "never", day(2));
+  await note(siteBackupList, "BackupVerified", "two", day(3));
+  await note(siteBackupList, "RestoreCompleted", "old", day(100));
+  // A site that is gone needs no backup, whichever of the logs is read first.
+  await note(presentSites, "SiteDeprovisioned", "gone", day(2));
+  await note(siteBackupList, "BackupCompleted", "gone", day(400));
+  const ask = (tenant: string, minPosition = 0n) =>
+    call<GetBackupOverviewResponse>("getBackupOverview", { minPosition }, tenant);
+  const found = await ask("view");
+  expect(found.buckets.map(({ sites }) => sites)).toEqual([1n, 1n, 1n, 1n]);
+  expect(found.without).toBe(1n);
+  expect(found.oldest.map(({ siteId }) => siteId)).toEqual(["never", "old", "three", "two", "new"]);
+  expect(found.oldest[0]).toMatchObject({ lastFailureCode: "disk-full" });
+  expect(found).toMatchObject({ lastVerifiedSiteId: "two", lastRestoredSiteId: "old" });
+  expect((await ask("nobody")).oldest).toEqual([]);
+  await expect(ask("view", -1n)).rejects.toMatchObject({ kind: "invalid" });
 });

@@ -26,6 +26,7 @@ import { type Backups, backups } from "./backups.ts";
 import { type createBackup, timeoutFor } from "./create-backup.ts";
 import { findPoint } from "./read-point.ts";
 import type { restoreBackup } from "./restore-backup.ts";
+import { backupOverview } from "./site-backups.ts";
 import { siteFacts } from "./site-facts.ts";
 import { points } from "./tables.ts";
 import type { verifyBackup } from "./verify-backup.ts";
@@ -221,6 +222,7 @@ export const backupRpc = (app: App, jobs: BackupJobs): RpcService => {
     restoreBackup: unary((request, caller) => restore(app, jobs.restore, request, caller)),
     verifyBackup: unary((request, caller) => verify(app, jobs.verify, request, caller)),
     getBackup: unary((request, caller) => get(app, request, caller)),
+    getBackupOverview: unary((request, caller) => backupOverview(app, request, caller)),
     listBackups: unary((request, caller) => list(app, request, caller)),
   };
   return { definition: BackupServiceService, implementation };

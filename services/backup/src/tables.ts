@@ -54,3 +54,19 @@ export const restores = backup.table(
   },
   (table) => [primaryKey({ columns: [table.tenant, table.restoreId] })],
 );
+
+/** One row per site that has a backup, or is there to have one. */
+export const siteBackups = backup.table(
+  "site_backups",
+  {
+    tenant: text("tenant").notNull(),
+    siteId: text("site_id").notNull(),
+    lastCompletedAt: time("last_completed_at"),
+    lastVerifiedAt: time("last_verified_at"),
+    lastRestoredAt: time("last_restored_at"),
+    lastFailedAt: time("last_failed_at"),
+    lastFailureCode: optionalText("last_failure_code"),
+    removed: boolean("removed").notNull().default(false),
+  },
+  (table) => [primaryKey({ columns: [table.tenant, table.siteId] })],
+);

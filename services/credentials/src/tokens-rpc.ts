@@ -104,5 +104,12 @@ function revoke(app: App) {
 /** The RPCs. */
 export const tokensRpc = (app: App): RpcService => ({
   definition: TokensServiceService,
-  implementation: { createToken: create(app), listTokens: list(app), revokeToken: revoke(app) },
+  implementation: {
+    createToken: create(app),
+    listTokens: list(app),
+    revokeToken: revoke(app),
+    getCaller: unary(async (_: object, { tenant, actor, permissions }: Caller) => ({
+      ...{ tenant, actor, permissions: [...permissions] },
+    })),
+  },
 });

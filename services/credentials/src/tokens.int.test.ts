@@ -7,6 +7,7 @@ import { connectNats, getFromLeader } from "@chom/shared/event-log/nats";
 import type { Failure } from "@chom/shared/failure/failure";
 import { connectRpc } from "@chom/shared/rpc/client";
 import { hashOfToken, isApiToken, makeApiToken } from "@chom/shared/rpc/api-token";
+import { roles } from "@chom/shared/rpc/roles";
 import { Secret } from "@chom/shared/secrets/secret";
 import { contextFor, runConsole, startServiceProcess } from "@chom/shared/testing/console";
 import { type Ground, startGround } from "@chom/shared/testing/ground";
@@ -145,6 +146,18 @@ test("a repeated request is refused, because the token cannot be shown again", a
   const { token } = await owner.tokens.createToken(request);
   expect(await codeOf(owner.tokens.createToken(request))).toBe("already-exists");
   expect(await codeOf(as(token).jobs.getJob(noJob))).toBe("job-not-found");
+});
+
+test("a caller is told who it is, and a credential without the permission is not", async () => {
+  const { token } = await as(await ground.issue("acme")).tokens.createToken(wish());
+  const told = await as(token).tokens.getCaller({});
+  expect(told).toMatchObject({ tenant: "acme", permissions: [...roles.viewer] });
+  expect(told.actor).toMatch(/^token:/);
+  const permissions = ["backup.create"];
+  const narrow = await as(await ground.issue("acme")).tokens.createToken(
+    wish({ role: "", permissions }),
+  );
+  expect(await codeOf(as(narrow.token).tokens.getCaller({}))).toBe("not-permitted");
 });
 
 test("bad fields are named", async () => {

@@ -11,7 +11,7 @@ import type { Entry } from "@chom/shared/event-log/event-log";
 import { fieldsOf } from "@chom/shared/rpc/fields";
 import { type Caller, type RpcService, serverStream } from "@chom/shared/rpc/unary";
 import type { App } from "@chom/shared/service/app";
-import { follow } from "./follow.ts";
+import { follow, lastSequence } from "./follow.ts";
 
 const batch = 200;
 const typesMax = 50;
@@ -56,6 +56,7 @@ function wishOf(request: SubscribeRequest, { tenant }: Caller) {
   const types = fields.texts("types", { max: 200, items: { max: typesMax } });
   const aggregate = fields.optionalId("aggregate");
   const id = fields.optionalId("aggregateId");
+  if (request.fromNow && after > 0) fields.refuse("afterPosition", "must be 0 with from_now");
   if (id !== "" && aggregate === "") fields.refuse("aggregate", "is required with aggregate_id");
   fields.done();
   // The tenant is the credential's, and an id holds neither dot nor wildcard: nobody else's subjects match.
@@ -72,7 +73,7 @@ async function* subscribe(
   const { after, types, filter } = wishOf(request, caller);
   const follower = follow(app.log, "EVENTS", filter, caller.signal);
   try {
-    let position = after;
+    let position = request.fromNow ? await lastSequence(app.nats, "EVENTS") : after;
     while (!caller.signal.aborted) {
       const { entries, lastSequence } = await app.log.read("EVENTS", filter, position, batch);
       for (const entry of entries) {

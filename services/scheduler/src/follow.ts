@@ -1,5 +1,6 @@
 /** Following a log: wait until something may be new, by its hint or at the latest after a while. */
 import type { EventLog, StreamName } from "@chom/shared/event-log/event-log";
+import { api, type Nats, valueOf } from "@chom/shared/event-log/nats";
 
 /** Hints may miss; so long may an entry be late then. */
 const pollMs = 2_000;
@@ -37,4 +38,10 @@ export function follow(
     },
     stop,
   };
+}
+
+/** The end of a stream as it is now. */
+export async function lastSequence(nats: Nats, stream: StreamName): Promise<number> {
+  const answer = await api<{ state: { last_seq: number } }>(nats, `STREAM.INFO.${stream}`);
+  return valueOf(answer, `reading ${stream}`).state.last_seq;
 }

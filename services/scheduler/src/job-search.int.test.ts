@@ -5,6 +5,13 @@ import { Secret } from "@chom/shared/secrets/secret";
 import { migrateService, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  bucketSeconds,
+  bucketsQuery,
+  oldestReady,
+  oldestRunning,
+  stateCounts,
+} from "./overview/overview-rpc.ts";
 import { conditionsOf, type JobFilter, pageQuery } from "./job-search.ts";
 
 const rows = 1_000_000;
@@ -26,6 +33,7 @@ beforeAll(async () => {
     where schemaname = 'scheduler' and tablename = 'jobs' and indexname <> 'jobs_pk'`;
   for (const { indexname } of indexes) await pool.sql.unsafe(`drop index scheduler.${indexname}`);
   await pool.sql.unsafe("alter table scheduler.jobs drop constraint jobs_pk");
+  await pool.sql.unsafe("alter table scheduler.jobs disable trigger user");
   // Two tenants of very different size, few failures, rare tags, chains and schedules.
   await pool.sql.unsafe(`
     insert into scheduler.jobs (tenant, job_id, family, name, queue, state, site_id, server_id, aggregate_id,
@@ -51,7 +59,16 @@ beforeAll(async () => {
   for (const { indexdef } of indexes) await pool.sql.unsafe(indexdef);
   await pool.sql.unsafe(`alter table scheduler.jobs
     add constraint jobs_pk primary key (tenant, job_id, family)`);
-  await pool.sql.unsafe("analyze scheduler.jobs");
+  // As the triggers and the projection keep them.
+  await pool.sql.unsafe(`
+    insert into scheduler.job_states (tenant, family, queue, state, jobs)
+    select tenant, family, queue, state, count(*) from scheduler.jobs group by 1, 2, 3, 4`);
+  await pool.sql.unsafe(`
+    insert into scheduler.job_buckets (tenant, unit, starts_at, family, completed)
+    select tenant, unit, date_trunc(unit, ended_at), family, count(*)
+    from scheduler.jobs, unnest(array['minute', 'hour']) unit where ended_at is not null group by 1, 2, 3, 4`);
+  await pool.sql.unsafe("alter table scheduler.jobs enable trigger user");
+  await pool.sql.unsafe("analyze scheduler.jobs, scheduler.job_states, scheduler.job_buckets");
 }, 300_000);
 afterAll(async () => {
   await pool?.close();
@@ -69,8 +86,11 @@ type Plan = {
 
 const nodes = (plan: Plan): Plan[] => [plan, ...(plan.Plans ?? []).flatMap(nodes)];
 
-async function explained(filter: Partial<JobFilter>, after?: { createdAt: Date; id: string }) {
-  const query = pageQuery(pool.db, conditionsOf("big", filter), after, 51).toSQL();
+const explained = (filter: Partial<JobFilter>, after?: { createdAt: Date; id: string }) =>
+  planOf(pageQuery(pool.db, conditionsOf("big", filter), after, 51));
+
+async function planOf(asked: { toSQL(): { sql: string; params: unknown[] } }) {
+  const query = asked.toSQL();
   const [row] = await pool.sql.unsafe(
     `explain (analyze, format json) ${query.sql}`,
     query.params as string[],
@@ -139,3 +159,29 @@ test("a prefix finds exactly the ids that begin with it", async () => {
     where tenant = 'big' and left(job_id, 3) = '00a'`;
   expect(found).toHaveLength(Number(row?.count));
 });
+
+test("the overview reads kept counts and the oldest job, not the jobs", async () => {
+  const counts = await planOf(stateCounts(pool.db, "big"));
+  expect(counts.read).toBeLessThan(200);
+  const ready = await planOf(oldestReady(pool.db, "big"));
+  expect(ready.scans).not.toContain("Seq Scan");
+  expect(ready.read).toBeLessThan(10);
+  // As many as workers have in hand.
+  const running = await planOf(oldestRunning(pool.db, "big"));
+  expect(running.scans).not.toContain("Seq Scan");
+  expect(running.read).toBeLessThan(5_000);
+});
+
+test.each([2, 24, 168, 2_160])(
+  "a chart of %i hours reads the buckets of its span only",
+  async (hours) => {
+    const widthS = bucketSeconds(hours);
+    const since = new Date(at(rows).getTime() - hours * 3_600_000);
+    const span = { tenant: "big", family: "", since, widthS };
+    const { scans, read } = await planOf(bucketsQuery(pool.db, span));
+    expect(scans).not.toContain("Seq Scan");
+    // Each row is seen by the scan and by the sum; families times minutes or hours, and no more.
+    const units = widthS < 3_600 ? hours * 60 : hours;
+    expect(read).toBeLessThanOrEqual((units + 1) * 4 * 3 + 200);
+  },
+);

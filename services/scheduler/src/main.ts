@@ -12,6 +12,8 @@ import { historyReaders, keepHistory } from "./history/keep-history.ts";
 import { keepFlows } from "./flows/keep-flows.ts";
 import { queuesRpc } from "./queues-rpc.ts";
 import { jobsRpc } from "./jobs-rpc.ts";
+import { overviewRpc } from "./overview/overview-rpc.ts";
+import { throughput } from "./overview/throughput-projection.ts";
 import { jobList } from "./projections.ts";
 import { keepSchedules, scheduleReaders } from "./schedules/keep-schedules.ts";
 
@@ -25,10 +27,15 @@ await serve({
     const schedules = keepSchedules(app, settings, async () => void (await checkAlerts(app)));
     const flows = keepFlows(app);
     return {
-      projections: [jobList, alerts.projection, ...schedules.projections, ...flows.projections],
+      projections: [
+        ...[jobList, throughput, alerts.projection],
+        ...schedules.projections,
+        ...flows.projections,
+      ],
       reactors: [...schedules.reactors, ...flows.reactors],
       rpc: [
         jobsRpc(app),
+        overviewRpc(app),
         queuesRpc(app),
         dispatchRpc(app),
         eventsRpc(app),

@@ -144,7 +144,14 @@ test("jobs of another tenant are not there", async () => {
     await expect(watched(jobs.watchJob(watching(jobId)))).rejects.toMatchObject(absent);
   }
   expect((await jobs.listJobs(everything)).jobs).toEqual([]);
-  const all = { afterPosition: 0n, types: [], aggregate: "", aggregateId: "", stopAtEnd: true };
+  const all = {
+    afterPosition: 0n,
+    types: [],
+    aggregate: "",
+    aggregateId: "",
+    fromNow: false,
+    stopAtEnd: true,
+  };
   for await (const _ of events.subscribe(all)) expect.fail("an event of another tenant");
 });
 
@@ -191,6 +198,7 @@ test("a subscriber gets the past, then what happens, and goes on where it left",
     aggregate: "",
     aggregateId: "",
     stopAtEnd: false,
+    fromNow: false,
   };
   const positions: bigint[] = [];
   const texts: string[] = [];

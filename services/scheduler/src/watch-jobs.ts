@@ -1,6 +1,5 @@
 /** What happens to the jobs of a tenant, from any sequence on, then live: the queue's events. */
 import type { WatchJobsRequest, WatchJobsResponse } from "@chom/proto/chom/jobs/v1/jobs";
-import { api, valueOf } from "@chom/shared/event-log/nats";
 import type { JournalEntry } from "@chom/shared/job/journal";
 import { readJournal } from "@chom/shared/job/journal";
 import { journalEvents } from "@chom/shared/job/journal-events";
@@ -10,7 +9,7 @@ import type { Caller } from "@chom/shared/rpc/unary";
 import type { App } from "@chom/shared/service/app";
 import { journalSubject, parseHistorySubject } from "@chom/shared/topology/subjects";
 import { and, eq, inArray } from "drizzle-orm";
-import { follow } from "./follow.ts";
+import { follow, lastSequence } from "./follow.ts";
 import { journalEntryOf } from "./history/read-history.ts";
 import { shownJson } from "./job-view.ts";
 import { jobs } from "./tables.ts";
@@ -89,11 +88,6 @@ function register(app: App, tenant: string) {
   };
 }
 
-const lastSequence = async (app: App): Promise<number> => {
-  const answer = await api<{ state: { last_seq: number } }>(app.nats, "STREAM.INFO.JOURNAL");
-  return valueOf(answer, "reading JOURNAL").state.last_seq;
-};
-
 /** Answers WatchJobs. */
 export async function* watchJobs(
   app: App,
@@ -111,7 +105,7 @@ export async function* watchJobs(
   const follower = follow(app.log, "JOURNAL", filter, caller.signal);
   const known = register(app, caller.tenant);
   try {
-    let position = wish.fromNow ? await lastSequence(app) : wish.after;
+    let position = wish.fromNow ? await lastSequence(app.nats, "JOURNAL") : wish.after;
     while (!caller.signal.aborted) {
       const read = await app.log.read("JOURNAL", filter, position, batch);
       const entries = read.entries.flatMap((stored) => {

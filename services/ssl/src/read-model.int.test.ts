@@ -279,3 +279,25 @@ test("the account key is made once, by one of many replicas, and is sealed where
     code: "seal-broken",
   });
 });
+
+test("the overview counts certificates by days left, and names those that end soonest", async () => {
+  const at = after(30);
+  const { app } = appAt(at);
+  const ends = { ended: 30, soon: 36, fortnight: 43, month: 50, two: 80, later: 300 };
+  for (const [siteId, days] of Object.entries(ends)) {
+    const notAfter = new Date(after(days).getTime() - 1);
+    await tell("CertificateIssued", { ...issued(siteId), notAfter }, meta("view", siteId));
+  }
+  await tell("CertificateRequested", names("waiting"), meta("view", "waiting"));
+  await tell("CertificateIssued", issued("foreign"), meta("other-view", "foreign"));
+  const found = await call(app, "getCertificateOverview", { minPosition: 0n }, "view");
+  expect(found.buckets).toEqual([
+    ...[0, 7, 14, 30, 60].map((belowDays) => ({ belowDays, certificates: 1n })),
+    { certificates: 1n },
+  ]);
+  expect(found.without).toBe(1n);
+  const soonest = found.soonest.map(({ siteId }: { siteId: string }) => siteId);
+  expect(soonest).toEqual(["ended", "soon", "fortnight", "month", "two", "later"]);
+  const bad = call(app, "getCertificateOverview", { minPosition: -1n }, "view");
+  await expect(bad).rejects.toMatchObject({ violations: [{ field: "min_position" }] });
+});

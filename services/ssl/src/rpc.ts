@@ -1,13 +1,12 @@
 /** SslService: issue, renew, look. */
 import {
-  CertificateStatus,
+  type GetCertificateOverviewRequest,
   type GetCertificateRequest,
   type GetCertificateResponse,
   type IssueCertificateRequest,
   type IssueCertificateResponse,
   type ListCertificatesRequest,
   type ListCertificatesResponse,
-  type Certificate as Message,
   type RenewCertificateRequest,
   type RenewCertificateResponse,
   SslServiceService,
@@ -19,35 +18,15 @@ import { type Caller, type RpcService, unary } from "@chom/shared/rpc/unary";
 import type { App } from "@chom/shared/service/app";
 import { and, asc, eq, gt, or } from "drizzle-orm";
 import { certificate } from "./certificate.ts";
+import { certificateOverview } from "./certificate-overview.ts";
 import type { IssueCertificate } from "./issue-certificate.ts";
 import type { RenewCertificate } from "./renew-certificate.ts";
+import { messageOf } from "./rows.ts";
 import { siteFacts } from "./site-facts.ts";
 import { certificates } from "./tables.ts";
 
 const projectionName = "certificate-list";
 const reasonLimits = { max: 200 };
-
-const statuses: Readonly<Record<string, Message["status"]>> = {
-  pending: CertificateStatus.PENDING,
-  deferred: CertificateStatus.DEFERRED,
-  active: CertificateStatus.ACTIVE,
-  failed: CertificateStatus.FAILED,
-};
-
-type Row = typeof certificates.$inferSelect;
-
-const messageOf = (row: Row): Message => ({
-  siteId: row.siteId,
-  domain: row.domain,
-  status: statuses[row.status] ?? CertificateStatus.UNSPECIFIED,
-  serial: row.serial,
-  issuer: row.issuer,
-  notBefore: row.notBefore ?? undefined,
-  notAfter: row.notAfter ?? undefined,
-  renewAt: row.renewAt ?? undefined,
-  reason: row.reason,
-  serverId: row.serverId,
-});
 
 type Jobs = { readonly issue: IssueCertificate; readonly renew: RenewCertificate };
 
@@ -160,6 +139,9 @@ export const sslRpc = (app: App, jobs: Jobs): RpcService => ({
       renew(app, jobs.renew, request, caller),
     ),
     getCertificate: unary((request: GetCertificateRequest, caller) => get(app, request, caller)),
+    getCertificateOverview: unary((request: GetCertificateOverviewRequest, caller) =>
+      certificateOverview(app, request, caller),
+    ),
     listCertificates: unary((request: ListCertificatesRequest, caller) =>
       list(app, request, caller),
     ),

@@ -29,6 +29,8 @@ export type CallSettings = {
   readonly deadlineMs?: number;
   readonly signal?: AbortSignal;
   readonly traceparent?: string;
+  /** Who asks, where one connection serves many: over the token of the connection. */
+  readonly token?: Secret;
 };
 
 /** The methods of a generated service definition as functions. */
@@ -108,7 +110,7 @@ type AnyMethod = Method<any, any, boolean>;
 
 async function metadataOf(options: ConnectOptions, settings: CallSettings): Promise<Metadata> {
   const metadata = new Metadata();
-  const token = await options.token?.();
+  const token = settings.token ?? (await options.token?.());
   if (token) metadata.set("authorization", `Bearer ${token.reveal()}`);
   if (settings.traceparent) metadata.set("traceparent", settings.traceparent);
   return metadata;

@@ -5,6 +5,7 @@ import { operator } from "../failure/failure.ts";
 const viewer = [
   "alert.read",
   "backup.read",
+  "caller.read",
   "certificate.read",
   "database.read",
   "event.read",

@@ -355,7 +355,14 @@ test("case 55: a message beyond 1 MiB is refused", async () => {
 
 test("a stream ends, fails and is held back by a slow reader", async () => {
   const by = { token: await token() };
-  const request = { afterPosition: 5n, types: [], aggregate: "", aggregateId: "", stopAtEnd: true };
+  const request = {
+    afterPosition: 5n,
+    types: [],
+    aggregate: "",
+    aggregateId: "",
+    fromNow: false,
+    stopAtEnd: true,
+  };
   await using(by, async ({ events }) => {
     const positions: bigint[] = [];
     for await (const { event } of events.subscribe(request)) positions.push(event?.position ?? -1n);
@@ -378,7 +385,14 @@ test("a stream ends, fails and is held back by a slow reader", async () => {
 });
 
 test("case 37: streams need a credential too", async () => {
-  const request = { afterPosition: 5n, types: [], aggregate: "", aggregateId: "", stopAtEnd: true };
+  const request = {
+    afterPosition: 5n,
+    types: [],
+    aggregate: "",
+    aggregateId: "",
+    fromNow: false,
+    stopAtEnd: true,
+  };
   const read = async () =>
     using({}, async ({ events }) => {
       for await (const _ of events.subscribe(request));

@@ -114,7 +114,14 @@ function asking(address: string) {
     });
 }
 
-const empty = { afterPosition: 0n, types: [], aggregate: "", aggregateId: "", stopAtEnd: false };
+const empty = {
+  afterPosition: 0n,
+  types: [],
+  aggregate: "",
+  aggregateId: "",
+  fromNow: false,
+  stopAtEnd: false,
+};
 function subscribe(address: string, bearer: string) {
   const { calls, close } = connectRpc(EventsServiceService, {
     ...{ address, tls: { ca } },

@@ -8,6 +8,7 @@ export async function keepRunning(
   server: { user: string; address: string; port: number; hostKeys: readonly string[] },
 ): Promise<never> {
   const context = await stack.context(tenant);
+  if (stack.dashboard.pid === 0) await stack.dashboard.restart();
   console.error(`
 The stack is running; Ctrl-C ends and removes everything. In another terminal:
 
@@ -15,6 +16,7 @@ The stack is running; Ctrl-C ends and removes everything. In another terminal:
   npx -y pnpm@12.21.0 chom site list
   npx -y pnpm@12.21.0 chom events tail
 
+dashboard http://${stack.dashboard.address}, to sign in: cat ${stack.folder}/${tenant}.token
 server    ${server.user}@${server.address}:${server.port}
 host key  ${server.hostKeys[0]}
 NATS      ${stack.nats.url}, seeds in ${stack.folder}

@@ -352,6 +352,42 @@ export interface ListBackupsResponse {
   nextPageToken: string;
 }
 
+export interface GetBackupOverviewRequest {
+  minPosition: bigint;
+}
+
+/** The backups of one site at a glance. */
+export interface SiteBackups {
+  siteId: string;
+  /** Absent when none ever succeeded; the same for the others. */
+  lastCompletedAt: Date | undefined;
+  lastVerifiedAt: Date | undefined;
+  lastRestoredAt: Date | undefined;
+  lastFailedAt: Date | undefined;
+  lastFailureCode: string;
+}
+
+/** Sites whose newest backup is younger than so many hours and that are in no bucket before. */
+export interface BackupAgeBucket {
+  /** Absent in the last bucket. */
+  belowHours?: number | undefined;
+  sites: bigint;
+}
+
+export interface GetBackupOverviewResponse {
+  /** Below 24, 48 and 168 hours, and the others. */
+  buckets: BackupAgeBucket[];
+  /** Sites that were backed up, but never with success. */
+  without: bigint;
+  /** At most 20, the longest without a backup first. */
+  oldest: SiteBackups[];
+  /** Of any site. */
+  lastVerifiedAt: Date | undefined;
+  lastVerifiedSiteId: string;
+  lastRestoredAt: Date | undefined;
+  lastRestoredSiteId: string;
+}
+
 function createBaseBackup(): Backup {
   return {
     backupId: "",
@@ -1908,6 +1944,562 @@ export const ListBackupsResponse: MessageFns<ListBackupsResponse, "chom.backup.v
   },
 };
 
+function createBaseGetBackupOverviewRequest(): GetBackupOverviewRequest {
+  return { minPosition: 0n };
+}
+
+export const GetBackupOverviewRequest: MessageFns<GetBackupOverviewRequest, "chom.backup.v1.GetBackupOverviewRequest"> =
+  {
+    $type: "chom.backup.v1.GetBackupOverviewRequest" as const,
+
+    encode(message: GetBackupOverviewRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+      if (message.minPosition !== 0n) {
+        if (BigInt.asIntN(64, message.minPosition) !== message.minPosition) {
+          throw new globalThis.Error("value provided for field message.minPosition of type int64 too large");
+        }
+        writer.uint32(8).int64(message.minPosition);
+      }
+      return writer;
+    },
+
+    decode(input: BinaryReader | Uint8Array, length?: number): GetBackupOverviewRequest {
+      const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+      const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+      if (previousRecursionDepth >= 100) {
+        throw new globalThis.Error("protobuf decode recursion limit exceeded");
+      }
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+      try {
+        const end = length === undefined ? reader.len : reader.pos + length;
+        const message = createBaseGetBackupOverviewRequest();
+        while (reader.pos < end) {
+          const tag = reader.uint32();
+          switch (tag >>> 3) {
+            case 1: {
+              if (tag !== 8) {
+                break;
+              }
+
+              message.minPosition = reader.int64() as bigint;
+              continue;
+            }
+          }
+          if ((tag & 7) === 4 || tag === 0) {
+            break;
+          }
+          reader.skip(tag & 7);
+        }
+        return message;
+      } finally {
+        (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+      }
+    },
+
+    fromJSON(object: any): GetBackupOverviewRequest {
+      return {
+        minPosition: isSet(object.minPosition)
+          ? BigInt(object.minPosition)
+          : isSet(object.min_position)
+          ? BigInt(object.min_position)
+          : 0n,
+      };
+    },
+
+    toJSON(message: GetBackupOverviewRequest): unknown {
+      const obj: any = {};
+      if (message.minPosition !== 0n) {
+        obj.minPosition = message.minPosition.toString();
+      }
+      return obj;
+    },
+
+    create(base?: DeepPartial<GetBackupOverviewRequest>): GetBackupOverviewRequest {
+      return GetBackupOverviewRequest.fromPartial(base ?? {});
+    },
+    fromPartial(object: DeepPartial<GetBackupOverviewRequest>): GetBackupOverviewRequest {
+      const message = createBaseGetBackupOverviewRequest();
+      message.minPosition = (object.minPosition !== undefined && object.minPosition !== null)
+        ? BigInt(object.minPosition)
+        : 0n;
+      return message;
+    },
+  };
+
+function createBaseSiteBackups(): SiteBackups {
+  return {
+    siteId: "",
+    lastCompletedAt: undefined,
+    lastVerifiedAt: undefined,
+    lastRestoredAt: undefined,
+    lastFailedAt: undefined,
+    lastFailureCode: "",
+  };
+}
+
+export const SiteBackups: MessageFns<SiteBackups, "chom.backup.v1.SiteBackups"> = {
+  $type: "chom.backup.v1.SiteBackups" as const,
+
+  encode(message: SiteBackups, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.siteId !== "") {
+      writer.uint32(10).string(message.siteId);
+    }
+    if (message.lastCompletedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastCompletedAt), writer.uint32(18).fork()).join();
+    }
+    if (message.lastVerifiedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastVerifiedAt), writer.uint32(26).fork()).join();
+    }
+    if (message.lastRestoredAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastRestoredAt), writer.uint32(34).fork()).join();
+    }
+    if (message.lastFailedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastFailedAt), writer.uint32(42).fork()).join();
+    }
+    if (message.lastFailureCode !== "") {
+      writer.uint32(50).string(message.lastFailureCode);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SiteBackups {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSiteBackups();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.siteId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.lastCompletedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.lastVerifiedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.lastRestoredAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.lastFailedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.lastFailureCode = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): SiteBackups {
+    return {
+      siteId: isSet(object.siteId)
+        ? globalThis.String(object.siteId)
+        : isSet(object.site_id)
+        ? globalThis.String(object.site_id)
+        : "",
+      lastCompletedAt: isSet(object.lastCompletedAt)
+        ? fromJsonTimestamp(object.lastCompletedAt)
+        : isSet(object.last_completed_at)
+        ? fromJsonTimestamp(object.last_completed_at)
+        : undefined,
+      lastVerifiedAt: isSet(object.lastVerifiedAt)
+        ? fromJsonTimestamp(object.lastVerifiedAt)
+        : isSet(object.last_verified_at)
+        ? fromJsonTimestamp(object.last_verified_at)
+        : undefined,
+      lastRestoredAt: isSet(object.lastRestoredAt)
+        ? fromJsonTimestamp(object.lastRestoredAt)
+        : isSet(object.last_restored_at)
+        ? fromJsonTimestamp(object.last_restored_at)
+        : undefined,
+      lastFailedAt: isSet(object.lastFailedAt)
+        ? fromJsonTimestamp(object.lastFailedAt)
+        : isSet(object.last_failed_at)
+        ? fromJsonTimestamp(object.last_failed_at)
+        : undefined,
+      lastFailureCode: isSet(object.lastFailureCode)
+        ? globalThis.String(object.lastFailureCode)
+        : isSet(object.last_failure_code)
+        ? globalThis.String(object.last_failure_code)
+        : "",
+    };
+  },
+
+  toJSON(message: SiteBackups): unknown {
+    const obj: any = {};
+    if (message.siteId !== "") {
+      obj.siteId = message.siteId;
+    }
+    if (message.lastCompletedAt !== undefined) {
+      obj.lastCompletedAt = message.lastCompletedAt.toISOString();
+    }
+    if (message.lastVerifiedAt !== undefined) {
+      obj.lastVerifiedAt = message.lastVerifiedAt.toISOString();
+    }
+    if (message.lastRestoredAt !== undefined) {
+      obj.lastRestoredAt = message.lastRestoredAt.toISOString();
+    }
+    if (message.lastFailedAt !== undefined) {
+      obj.lastFailedAt = message.lastFailedAt.toISOString();
+    }
+    if (message.lastFailureCode !== "") {
+      obj.lastFailureCode = message.lastFailureCode;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<SiteBackups>): SiteBackups {
+    return SiteBackups.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<SiteBackups>): SiteBackups {
+    const message = createBaseSiteBackups();
+    message.siteId = object.siteId ?? "";
+    message.lastCompletedAt = object.lastCompletedAt ?? undefined;
+    message.lastVerifiedAt = object.lastVerifiedAt ?? undefined;
+    message.lastRestoredAt = object.lastRestoredAt ?? undefined;
+    message.lastFailedAt = object.lastFailedAt ?? undefined;
+    message.lastFailureCode = object.lastFailureCode ?? "";
+    return message;
+  },
+};
+
+function createBaseBackupAgeBucket(): BackupAgeBucket {
+  return { belowHours: undefined, sites: 0n };
+}
+
+export const BackupAgeBucket: MessageFns<BackupAgeBucket, "chom.backup.v1.BackupAgeBucket"> = {
+  $type: "chom.backup.v1.BackupAgeBucket" as const,
+
+  encode(message: BackupAgeBucket, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.belowHours !== undefined) {
+      writer.uint32(8).int32(message.belowHours);
+    }
+    if (message.sites !== 0n) {
+      if (BigInt.asIntN(64, message.sites) !== message.sites) {
+        throw new globalThis.Error("value provided for field message.sites of type int64 too large");
+      }
+      writer.uint32(16).int64(message.sites);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BackupAgeBucket {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBackupAgeBucket();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.belowHours = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sites = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): BackupAgeBucket {
+    return {
+      belowHours: isSet(object.belowHours)
+        ? globalThis.Number(object.belowHours)
+        : isSet(object.below_hours)
+        ? globalThis.Number(object.below_hours)
+        : undefined,
+      sites: isSet(object.sites) ? BigInt(object.sites) : 0n,
+    };
+  },
+
+  toJSON(message: BackupAgeBucket): unknown {
+    const obj: any = {};
+    if (message.belowHours !== undefined) {
+      obj.belowHours = Math.round(message.belowHours);
+    }
+    if (message.sites !== 0n) {
+      obj.sites = message.sites.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<BackupAgeBucket>): BackupAgeBucket {
+    return BackupAgeBucket.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<BackupAgeBucket>): BackupAgeBucket {
+    const message = createBaseBackupAgeBucket();
+    message.belowHours = object.belowHours ?? undefined;
+    message.sites = (object.sites !== undefined && object.sites !== null) ? BigInt(object.sites) : 0n;
+    return message;
+  },
+};
+
+function createBaseGetBackupOverviewResponse(): GetBackupOverviewResponse {
+  return {
+    buckets: [],
+    without: 0n,
+    oldest: [],
+    lastVerifiedAt: undefined,
+    lastVerifiedSiteId: "",
+    lastRestoredAt: undefined,
+    lastRestoredSiteId: "",
+  };
+}
+
+export const GetBackupOverviewResponse: MessageFns<
+  GetBackupOverviewResponse,
+  "chom.backup.v1.GetBackupOverviewResponse"
+> = {
+  $type: "chom.backup.v1.GetBackupOverviewResponse" as const,
+
+  encode(message: GetBackupOverviewResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.buckets) {
+      BackupAgeBucket.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.without !== 0n) {
+      if (BigInt.asIntN(64, message.without) !== message.without) {
+        throw new globalThis.Error("value provided for field message.without of type int64 too large");
+      }
+      writer.uint32(16).int64(message.without);
+    }
+    for (const v of message.oldest) {
+      SiteBackups.encode(v!, writer.uint32(26).fork()).join();
+    }
+    if (message.lastVerifiedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastVerifiedAt), writer.uint32(34).fork()).join();
+    }
+    if (message.lastVerifiedSiteId !== "") {
+      writer.uint32(42).string(message.lastVerifiedSiteId);
+    }
+    if (message.lastRestoredAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.lastRestoredAt), writer.uint32(50).fork()).join();
+    }
+    if (message.lastRestoredSiteId !== "") {
+      writer.uint32(58).string(message.lastRestoredSiteId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetBackupOverviewResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetBackupOverviewResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.buckets.push(BackupAgeBucket.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.without = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.oldest.push(SiteBackups.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.lastVerifiedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.lastVerifiedSiteId = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.lastRestoredAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.lastRestoredSiteId = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetBackupOverviewResponse {
+    return {
+      buckets: globalThis.Array.isArray(object?.buckets)
+        ? object.buckets.map((e: any) => BackupAgeBucket.fromJSON(e))
+        : [],
+      without: isSet(object.without) ? BigInt(object.without) : 0n,
+      oldest: globalThis.Array.isArray(object?.oldest) ? object.oldest.map((e: any) => SiteBackups.fromJSON(e)) : [],
+      lastVerifiedAt: isSet(object.lastVerifiedAt)
+        ? fromJsonTimestamp(object.lastVerifiedAt)
+        : isSet(object.last_verified_at)
+        ? fromJsonTimestamp(object.last_verified_at)
+        : undefined,
+      lastVerifiedSiteId: isSet(object.lastVerifiedSiteId)
+        ? globalThis.String(object.lastVerifiedSiteId)
+        : isSet(object.last_verified_site_id)
+        ? globalThis.String(object.last_verified_site_id)
+        : "",
+      lastRestoredAt: isSet(object.lastRestoredAt)
+        ? fromJsonTimestamp(object.lastRestoredAt)
+        : isSet(object.last_restored_at)
+        ? fromJsonTimestamp(object.last_restored_at)
+        : undefined,
+      lastRestoredSiteId: isSet(object.lastRestoredSiteId)
+        ? globalThis.String(object.lastRestoredSiteId)
+        : isSet(object.last_restored_site_id)
+        ? globalThis.String(object.last_restored_site_id)
+        : "",
+    };
+  },
+
+  toJSON(message: GetBackupOverviewResponse): unknown {
+    const obj: any = {};
+    if (message.buckets?.length) {
+      obj.buckets = message.buckets.map((e) => BackupAgeBucket.toJSON(e));
+    }
+    if (message.without !== 0n) {
+      obj.without = message.without.toString();
+    }
+    if (message.oldest?.length) {
+      obj.oldest = message.oldest.map((e) => SiteBackups.toJSON(e));
+    }
+    if (message.lastVerifiedAt !== undefined) {
+      obj.lastVerifiedAt = message.lastVerifiedAt.toISOString();
+    }
+    if (message.lastVerifiedSiteId !== "") {
+      obj.lastVerifiedSiteId = message.lastVerifiedSiteId;
+    }
+    if (message.lastRestoredAt !== undefined) {
+      obj.lastRestoredAt = message.lastRestoredAt.toISOString();
+    }
+    if (message.lastRestoredSiteId !== "") {
+      obj.lastRestoredSiteId = message.lastRestoredSiteId;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetBackupOverviewResponse>): GetBackupOverviewResponse {
+    return GetBackupOverviewResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetBackupOverviewResponse>): GetBackupOverviewResponse {
+    const message = createBaseGetBackupOverviewResponse();
+    message.buckets = object.buckets?.map((e) => BackupAgeBucket.fromPartial(e)) || [];
+    message.without = (object.without !== undefined && object.without !== null) ? BigInt(object.without) : 0n;
+    message.oldest = object.oldest?.map((e) => SiteBackups.fromPartial(e)) || [];
+    message.lastVerifiedAt = object.lastVerifiedAt ?? undefined;
+    message.lastVerifiedSiteId = object.lastVerifiedSiteId ?? "";
+    message.lastRestoredAt = object.lastRestoredAt ?? undefined;
+    message.lastRestoredSiteId = object.lastRestoredSiteId ?? "";
+    return message;
+  },
+};
+
 /** BackupService backs sites up and restores them. */
 export type BackupServiceService = typeof BackupServiceService;
 export const BackupServiceService = {
@@ -1960,6 +2552,18 @@ export const BackupServiceService = {
     responseSerialize: (value: ListBackupsResponse): Buffer => Buffer.from(ListBackupsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListBackupsResponse => ListBackupsResponse.decode(value),
   },
+  /** How old the newest backups of the sites are, and what was last proven. */
+  getBackupOverview: {
+    path: "/chom.backup.v1.BackupService/GetBackupOverview" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetBackupOverviewRequest): Buffer =>
+      Buffer.from(GetBackupOverviewRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetBackupOverviewRequest => GetBackupOverviewRequest.decode(value),
+    responseSerialize: (value: GetBackupOverviewResponse): Buffer =>
+      Buffer.from(GetBackupOverviewResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetBackupOverviewResponse => GetBackupOverviewResponse.decode(value),
+  },
 } as const;
 
 export interface BackupServiceServer extends UntypedServiceImplementation {
@@ -1969,6 +2573,8 @@ export interface BackupServiceServer extends UntypedServiceImplementation {
   verifyBackup: handleUnaryCall<VerifyBackupRequest, VerifyBackupResponse>;
   getBackup: handleUnaryCall<GetBackupRequest, GetBackupResponse>;
   listBackups: handleUnaryCall<ListBackupsRequest, ListBackupsResponse>;
+  /** How old the newest backups of the sites are, and what was last proven. */
+  getBackupOverview: handleUnaryCall<GetBackupOverviewRequest, GetBackupOverviewResponse>;
 }
 
 export interface BackupServiceClient extends Client {
@@ -2047,6 +2653,22 @@ export interface BackupServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListBackupsResponse) => void,
+  ): ClientUnaryCall;
+  /** How old the newest backups of the sites are, and what was last proven. */
+  getBackupOverview(
+    request: GetBackupOverviewRequest,
+    callback: (error: ServiceError | null, response: GetBackupOverviewResponse) => void,
+  ): ClientUnaryCall;
+  getBackupOverview(
+    request: GetBackupOverviewRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetBackupOverviewResponse) => void,
+  ): ClientUnaryCall;
+  getBackupOverview(
+    request: GetBackupOverviewRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetBackupOverviewResponse) => void,
   ): ClientUnaryCall;
 }
 

@@ -56,6 +56,8 @@ export interface SubscribeRequest {
   aggregateId: string;
   /** End the stream when the past is told, instead of following. */
   stopAtEnd: boolean;
+  /** From now on; `after_position` must be 0. */
+  fromNow: boolean;
 }
 
 export interface SubscribeResponse {
@@ -321,7 +323,7 @@ export const Event: MessageFns<Event, "chom.events.v1.Event"> = {
 };
 
 function createBaseSubscribeRequest(): SubscribeRequest {
-  return { afterPosition: 0n, types: [], aggregate: "", aggregateId: "", stopAtEnd: false };
+  return { afterPosition: 0n, types: [], aggregate: "", aggregateId: "", stopAtEnd: false, fromNow: false };
 }
 
 export const SubscribeRequest: MessageFns<SubscribeRequest, "chom.events.v1.SubscribeRequest"> = {
@@ -345,6 +347,9 @@ export const SubscribeRequest: MessageFns<SubscribeRequest, "chom.events.v1.Subs
     }
     if (message.stopAtEnd !== false) {
       writer.uint32(40).bool(message.stopAtEnd);
+    }
+    if (message.fromNow !== false) {
+      writer.uint32(48).bool(message.fromNow);
     }
     return writer;
   },
@@ -402,6 +407,14 @@ export const SubscribeRequest: MessageFns<SubscribeRequest, "chom.events.v1.Subs
             message.stopAtEnd = reader.bool();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.fromNow = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -433,6 +446,11 @@ export const SubscribeRequest: MessageFns<SubscribeRequest, "chom.events.v1.Subs
         : isSet(object.stop_at_end)
         ? globalThis.Boolean(object.stop_at_end)
         : false,
+      fromNow: isSet(object.fromNow)
+        ? globalThis.Boolean(object.fromNow)
+        : isSet(object.from_now)
+        ? globalThis.Boolean(object.from_now)
+        : false,
     };
   },
 
@@ -453,6 +471,9 @@ export const SubscribeRequest: MessageFns<SubscribeRequest, "chom.events.v1.Subs
     if (message.stopAtEnd !== false) {
       obj.stopAtEnd = message.stopAtEnd;
     }
+    if (message.fromNow !== false) {
+      obj.fromNow = message.fromNow;
+    }
     return obj;
   },
 
@@ -468,6 +489,7 @@ export const SubscribeRequest: MessageFns<SubscribeRequest, "chom.events.v1.Subs
     message.aggregate = object.aggregate ?? "";
     message.aggregateId = object.aggregateId ?? "";
     message.stopAtEnd = object.stopAtEnd ?? false;
+    message.fromNow = object.fromNow ?? false;
     return message;
   },
 };

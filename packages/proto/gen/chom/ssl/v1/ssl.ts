@@ -159,6 +159,26 @@ export interface ListCertificatesResponse {
   nextPageToken: string;
 }
 
+export interface GetCertificateOverviewRequest {
+  minPosition: bigint;
+}
+
+/** Certificates that end within so many days and are in no bucket before. */
+export interface DaysLeftBucket {
+  /** Less than so many whole days; 0: has ended. Absent in the last bucket. */
+  belowDays?: number | undefined;
+  certificates: bigint;
+}
+
+export interface GetCertificateOverviewResponse {
+  /** Ended, below 7, 14, 30 and 60 days, and the others. */
+  buckets: DaysLeftBucket[];
+  /** Sites that wait for their first certificate or could not get one. */
+  without: bigint;
+  /** At most 20, the soonest first. */
+  soonest: Certificate[];
+}
+
 function createBaseCertificate(): Certificate {
   return {
     siteId: "",
@@ -1215,6 +1235,296 @@ export const ListCertificatesResponse: MessageFns<ListCertificatesResponse, "cho
   },
 };
 
+function createBaseGetCertificateOverviewRequest(): GetCertificateOverviewRequest {
+  return { minPosition: 0n };
+}
+
+export const GetCertificateOverviewRequest: MessageFns<
+  GetCertificateOverviewRequest,
+  "chom.ssl.v1.GetCertificateOverviewRequest"
+> = {
+  $type: "chom.ssl.v1.GetCertificateOverviewRequest" as const,
+
+  encode(message: GetCertificateOverviewRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.minPosition !== 0n) {
+      if (BigInt.asIntN(64, message.minPosition) !== message.minPosition) {
+        throw new globalThis.Error("value provided for field message.minPosition of type int64 too large");
+      }
+      writer.uint32(8).int64(message.minPosition);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetCertificateOverviewRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetCertificateOverviewRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.minPosition = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetCertificateOverviewRequest {
+    return {
+      minPosition: isSet(object.minPosition)
+        ? BigInt(object.minPosition)
+        : isSet(object.min_position)
+        ? BigInt(object.min_position)
+        : 0n,
+    };
+  },
+
+  toJSON(message: GetCertificateOverviewRequest): unknown {
+    const obj: any = {};
+    if (message.minPosition !== 0n) {
+      obj.minPosition = message.minPosition.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetCertificateOverviewRequest>): GetCertificateOverviewRequest {
+    return GetCertificateOverviewRequest.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetCertificateOverviewRequest>): GetCertificateOverviewRequest {
+    const message = createBaseGetCertificateOverviewRequest();
+    message.minPosition = (object.minPosition !== undefined && object.minPosition !== null)
+      ? BigInt(object.minPosition)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseDaysLeftBucket(): DaysLeftBucket {
+  return { belowDays: undefined, certificates: 0n };
+}
+
+export const DaysLeftBucket: MessageFns<DaysLeftBucket, "chom.ssl.v1.DaysLeftBucket"> = {
+  $type: "chom.ssl.v1.DaysLeftBucket" as const,
+
+  encode(message: DaysLeftBucket, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.belowDays !== undefined) {
+      writer.uint32(8).int32(message.belowDays);
+    }
+    if (message.certificates !== 0n) {
+      if (BigInt.asIntN(64, message.certificates) !== message.certificates) {
+        throw new globalThis.Error("value provided for field message.certificates of type int64 too large");
+      }
+      writer.uint32(16).int64(message.certificates);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DaysLeftBucket {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDaysLeftBucket();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.belowDays = reader.int32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.certificates = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): DaysLeftBucket {
+    return {
+      belowDays: isSet(object.belowDays)
+        ? globalThis.Number(object.belowDays)
+        : isSet(object.below_days)
+        ? globalThis.Number(object.below_days)
+        : undefined,
+      certificates: isSet(object.certificates) ? BigInt(object.certificates) : 0n,
+    };
+  },
+
+  toJSON(message: DaysLeftBucket): unknown {
+    const obj: any = {};
+    if (message.belowDays !== undefined) {
+      obj.belowDays = Math.round(message.belowDays);
+    }
+    if (message.certificates !== 0n) {
+      obj.certificates = message.certificates.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<DaysLeftBucket>): DaysLeftBucket {
+    return DaysLeftBucket.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<DaysLeftBucket>): DaysLeftBucket {
+    const message = createBaseDaysLeftBucket();
+    message.belowDays = object.belowDays ?? undefined;
+    message.certificates = (object.certificates !== undefined && object.certificates !== null)
+      ? BigInt(object.certificates)
+      : 0n;
+    return message;
+  },
+};
+
+function createBaseGetCertificateOverviewResponse(): GetCertificateOverviewResponse {
+  return { buckets: [], without: 0n, soonest: [] };
+}
+
+export const GetCertificateOverviewResponse: MessageFns<
+  GetCertificateOverviewResponse,
+  "chom.ssl.v1.GetCertificateOverviewResponse"
+> = {
+  $type: "chom.ssl.v1.GetCertificateOverviewResponse" as const,
+
+  encode(message: GetCertificateOverviewResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.buckets) {
+      DaysLeftBucket.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.without !== 0n) {
+      if (BigInt.asIntN(64, message.without) !== message.without) {
+        throw new globalThis.Error("value provided for field message.without of type int64 too large");
+      }
+      writer.uint32(16).int64(message.without);
+    }
+    for (const v of message.soonest) {
+      Certificate.encode(v!, writer.uint32(26).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetCertificateOverviewResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetCertificateOverviewResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.buckets.push(DaysLeftBucket.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.without = reader.int64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.soonest.push(Certificate.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): GetCertificateOverviewResponse {
+    return {
+      buckets: globalThis.Array.isArray(object?.buckets)
+        ? object.buckets.map((e: any) => DaysLeftBucket.fromJSON(e))
+        : [],
+      without: isSet(object.without) ? BigInt(object.without) : 0n,
+      soonest: globalThis.Array.isArray(object?.soonest) ? object.soonest.map((e: any) => Certificate.fromJSON(e)) : [],
+    };
+  },
+
+  toJSON(message: GetCertificateOverviewResponse): unknown {
+    const obj: any = {};
+    if (message.buckets?.length) {
+      obj.buckets = message.buckets.map((e) => DaysLeftBucket.toJSON(e));
+    }
+    if (message.without !== 0n) {
+      obj.without = message.without.toString();
+    }
+    if (message.soonest?.length) {
+      obj.soonest = message.soonest.map((e) => Certificate.toJSON(e));
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<GetCertificateOverviewResponse>): GetCertificateOverviewResponse {
+    return GetCertificateOverviewResponse.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<GetCertificateOverviewResponse>): GetCertificateOverviewResponse {
+    const message = createBaseGetCertificateOverviewResponse();
+    message.buckets = object.buckets?.map((e) => DaysLeftBucket.fromPartial(e)) || [];
+    message.without = (object.without !== undefined && object.without !== null) ? BigInt(object.without) : 0n;
+    message.soonest = object.soonest?.map((e) => Certificate.fromPartial(e)) || [];
+    return message;
+  },
+};
+
 /** SslService issues and renews certificates. */
 export type SslServiceService = typeof SslServiceService;
 export const SslServiceService = {
@@ -1262,6 +1572,19 @@ export const SslServiceService = {
       Buffer.from(ListCertificatesResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListCertificatesResponse => ListCertificatesResponse.decode(value),
   },
+  /** How many certificates have how many days left, and those that end soonest. */
+  getCertificateOverview: {
+    path: "/chom.ssl.v1.SslService/GetCertificateOverview" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetCertificateOverviewRequest): Buffer =>
+      Buffer.from(GetCertificateOverviewRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetCertificateOverviewRequest => GetCertificateOverviewRequest.decode(value),
+    responseSerialize: (value: GetCertificateOverviewResponse): Buffer =>
+      Buffer.from(GetCertificateOverviewResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetCertificateOverviewResponse =>
+      GetCertificateOverviewResponse.decode(value),
+  },
 } as const;
 
 export interface SslServiceServer extends UntypedServiceImplementation {
@@ -1269,6 +1592,8 @@ export interface SslServiceServer extends UntypedServiceImplementation {
   renewCertificate: handleUnaryCall<RenewCertificateRequest, RenewCertificateResponse>;
   getCertificate: handleUnaryCall<GetCertificateRequest, GetCertificateResponse>;
   listCertificates: handleUnaryCall<ListCertificatesRequest, ListCertificatesResponse>;
+  /** How many certificates have how many days left, and those that end soonest. */
+  getCertificateOverview: handleUnaryCall<GetCertificateOverviewRequest, GetCertificateOverviewResponse>;
 }
 
 export interface SslServiceClient extends Client {
@@ -1331,6 +1656,22 @@ export interface SslServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListCertificatesResponse) => void,
+  ): ClientUnaryCall;
+  /** How many certificates have how many days left, and those that end soonest. */
+  getCertificateOverview(
+    request: GetCertificateOverviewRequest,
+    callback: (error: ServiceError | null, response: GetCertificateOverviewResponse) => void,
+  ): ClientUnaryCall;
+  getCertificateOverview(
+    request: GetCertificateOverviewRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetCertificateOverviewResponse) => void,
+  ): ClientUnaryCall;
+  getCertificateOverview(
+    request: GetCertificateOverviewRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetCertificateOverviewResponse) => void,
   ): ClientUnaryCall;
 }
 
