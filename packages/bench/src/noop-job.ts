@@ -13,6 +13,7 @@ import { leases } from "@chom/shared/lease/lease";
 import { claims } from "@chom/shared/lease/claims";
 import { tickets } from "@chom/shared/lease/tickets";
 import { Secret } from "@chom/shared/secrets/secret";
+import { randomPool } from "@chom/shared/secrets/random-pool";
 import { keyring } from "@chom/shared/secrets/keyring";
 import { createLogger } from "@chom/shared/telemetry/logger";
 import { fakeServers } from "@chom/shared/testing/fake-servers";
@@ -62,6 +63,8 @@ export const noopJob = (began: (id: string) => void = () => {}) =>
 export type NoopJob = ReturnType<typeof noopJob>;
 
 /** The engine of the family `backup` as a service makes it; only servers are missing. */
+const random = randomPool();
+
 export const benchEngine = (nats: Nats, made: NoopJob): Engine =>
   createEngine({
     family: "backup",
@@ -73,9 +76,9 @@ export const benchEngine = (nats: Nats, made: NoopJob): Engine =>
     tickets: tickets(nats),
     claims: claims(nats),
     servers: fakeServers({}),
-    sealer: keyring([{ keyId: "bench", key: new Secret(randomBytes(32)) }], randomBytes),
+    sealer: keyring([{ keyId: "bench", key: new Secret(randomBytes(32)) }], randomPool()),
     clock: systemClock,
     logger: createLogger({ service: "bench", level: "error" }),
-    newId: () => timeId(new Date(), randomBytes(10)),
+    newId: () => timeId(new Date(), random(10)),
     random: Math.random,
   });

@@ -82,7 +82,11 @@ export async function recordCompleted(subject: Subject, result: unknown): Promis
   const encoded = encodeResult(result);
   const durationMs = engine.clock.now().getTime() - startedAt.getTime();
   const events = await decideFor(subject, "done", job.done, { result, durationMs });
-  const sealed = sealFor(engine.sealer, { tenant, jobId, kind: "result" }, encoded);
+  // Most jobs answer with their events alone, and nothing needs no seal.
+  const sealed =
+    result === undefined
+      ? undefined
+      : sealFor(engine.sealer, { tenant, jobId, kind: "result" }, encoded);
   const completed = { result: sealed, events, durationMs: BigInt(durationMs) };
   await record(subject, journalEvents.JobCompleted(completed));
 }

@@ -1,5 +1,4 @@
 /** The App of a service: what its jobs, RPCs and reactors are built from. */
-import { randomBytes } from "node:crypto";
 import { SignerServiceService } from "@chom/proto/chom/credentials/v1/credentials";
 import { timeId } from "../aggregate/id.ts";
 import { auditLog } from "../audit/audit-log.ts";
@@ -11,6 +10,7 @@ import { connectRpc } from "../rpc/client.ts";
 import { remoteSigner } from "../script/remote-signer.ts";
 import type { SessionPorts } from "../script/sessions.ts";
 import { sshServers } from "../script/ssh-servers.ts";
+import { randomPool } from "../secrets/random-pool.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { App } from "./app.ts";
@@ -76,6 +76,7 @@ export function buildApp(parts: AppParts): {
     logger,
   });
   const now = () => new Date();
+  const random = randomPool();
   const audit = auditLog(nats, logger);
   const histories = { log, sealer, source: name, now };
   const app: App = {
@@ -88,7 +89,7 @@ export function buildApp(parts: AppParts): {
     logger,
     audit,
     now,
-    newId: () => timeId(now(), randomBytes(10)),
+    newId: () => timeId(now(), random(10)),
     load: (aggregate, tenant, id) => loadAggregate(histories, aggregate, tenant, id),
     handle: (of, id, ...[command, input, cause]) =>
       handleCommand(histories, { of, id, command, input, cause }),

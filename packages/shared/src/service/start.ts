@@ -1,5 +1,4 @@
 /** Builds a service from its cast, starts it, and stops it in the reverse order. `serve` makes a process of it. */
-import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { permissions } from "@chom/proto/permissions";
 import { sensitiveFields } from "@chom/proto/personal";
@@ -10,6 +9,7 @@ import type { WorkReport } from "../job/work-report.ts";
 import { apiTokenVerifier } from "../rpc/api-token.ts";
 import { startRpcServer, type RpcServer } from "../rpc/server.ts";
 import { keyring } from "../secrets/keyring.ts";
+import { randomPool } from "../secrets/random-pool.ts";
 import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { checkTopology } from "../topology/check.ts";
 import { inboxPrefix, type User, users } from "../topology/names.ts";
@@ -131,7 +131,7 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   const postgres = openPostgres(url, service.name, settings.postgresConnections);
   open.add("postgres", () => postgres.close());
 
-  const sealer = keyring(loaded.rootKeys, randomBytes);
+  const sealer = keyring(loaded.rootKeys, randomPool());
   const appParts: AppParts = {
     name: service.name,
     settings,
