@@ -51,7 +51,7 @@ export async function runRaw(nats: Nats, sample: Sample, load: Load): Promise<nu
   async function work(item: Pulled): Promise<void> {
     const id = item.subject.split(".").at(-1) ?? "";
     const { sequence = 0, resolve } = waiting.get(id) ?? {};
-    const lease = `$KV.leases.${tenant}.run.${id}`;
+    const lease = `$KV.leases.run.${tenant}.backup.${id}`;
     const holder = JSON.stringify({ owner: id, holder: id });
     const held = await put(lease, holder, { "Nats-TTL": "30s", ...expecting(0) });
     const begun = await append(started, id, "started", sequence);

@@ -5,7 +5,7 @@ import { classify } from "../failure/failure.ts";
 import type { Lease } from "../lease/lease.ts";
 import { lookAgainMsOf, turnAfterMs } from "../lease/lines.ts";
 import type { Ticket } from "../lease/tickets.ts";
-import { leaseKey } from "../topology/subjects.ts";
+import { leaseKey, runLeaseKey } from "../topology/subjects.ts";
 import { runAttempt } from "./attempt.ts";
 import { endCancelled, endFailed, type Next } from "./bad-ends.ts";
 import type { AttemptSettings } from "./run-settings.ts";
@@ -94,7 +94,7 @@ export async function deliver(
     return finish(hands, inMs(hands, unknownJobMs));
   }
   const owner = `${engine.worker} ${engine.newId()}`;
-  const acquired = await engine.leases.acquire(leaseKey(tenant, "run", jobId), owner);
+  const acquired = await engine.leases.acquire(runLeaseKey(tenant, engine.family, jobId), owner);
   if ("heldBy" in acquired) return finish(hands, inMs(hands, lookAgainMs(delivery)));
   const hold = startHold(engine, delivery, acquired.lease);
   let next: Next;

@@ -5,6 +5,7 @@ import { operator, permanent, transient, unknownOutcome } from "../failure/failu
 import { type Death, dyingPorts } from "../testing/dying-ports.ts";
 import { memoryWorld, type World } from "../testing/memory-engine.ts";
 import { scanFamily, type Work } from "../testing/scan-family.ts";
+import { runLeaseKey } from "../topology/subjects.ts";
 import { deliver } from "./deliver.ts";
 import type { JournalEntry } from "./journal.ts";
 import { tellFacts } from "./sweeper.ts";
@@ -163,7 +164,7 @@ async function settle({ world, engine, state, item, run, control }: Host): Promi
       open += 1;
       if (parked) await control("resume", jobId, `settle-${round}-${jobId}`);
       // As the sweeper does.
-      if (!(await world.leases.held(`tenant-1.run.${jobId}`))) {
+      if (!(await world.leases.held(runLeaseKey("tenant-1", engine.family, jobId)))) {
         if ((await world.queue.presence(item(jobId))) === "nothing") {
           await world.queue.publishIfAbsent(item(jobId), 5_000 + round);
         }

@@ -20,8 +20,13 @@ export type Hold = {
 /** Without an answer for this long the lease counts as lost, well before it ends at the broker. */
 const silenceMaxMs = (leaseTtlMs / 3) * 2;
 const repeatMs = 2_000;
+/** Most runs are over by then, so that nothing need be said of their items. */
+const firstWordMs = 500;
 
-/** Starts renewing; from now on the item comes back only after its lease has ended. */
+/**
+ * Starts renewing, so that the item comes back only after its lease has ended. Of a worker that dies within the first
+ * half second it comes back a moment earlier, is given back, and is tried again 2 s later.
+ */
 export function startHold(engine: Engine, delivery: Delivery, first: Lease): Hold {
   let leases: Lease[] = [first];
   let renewedAt = engine.clock.now().getTime();
@@ -29,8 +34,10 @@ export function startHold(engine: Engine, delivery: Delivery, first: Lease): Hol
   let abandoned = false;
   const lost = new AbortController();
   const calls: (() => void)[] = [];
-  let cancel = engine.clock.after(renewEveryMs, beat);
-  delivery.working();
+  let cancel = engine.clock.after(firstWordMs, () => {
+    delivery.working();
+    cancel = engine.clock.after(renewEveryMs - firstWordMs, beat);
+  });
 
   async function renew(): Promise<Failure | undefined> {
     try {

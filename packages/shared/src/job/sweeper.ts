@@ -3,7 +3,7 @@
  * between journal and queue, down to the loss of the whole stream JOBS.
  */
 import type { Database } from "../projection/database.ts";
-import { leaseKey } from "../topology/subjects.ts";
+import { runLeaseKey } from "../topology/subjects.ts";
 import type { Engine } from "./engine.ts";
 import { classify } from "../failure/failure.ts";
 import { appendDecided } from "./decided-events.ts";
@@ -83,7 +83,7 @@ export async function tellFacts(
 }
 
 async function putBack(engine: Engine, { item, position }: DueJob): Promise<boolean> {
-  const running = await engine.leases.held(leaseKey(item.tenant, "run", item.jobId));
+  const running = await engine.leases.held(runLeaseKey(item.tenant, item.family, item.jobId));
   if (running) return false;
   if ((await engine.queue.presence(item)) !== "nothing") return false;
   // Expecting nothing there: an item that came meanwhile is never replaced.

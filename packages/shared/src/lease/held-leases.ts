@@ -5,7 +5,7 @@ import { isGone, stream } from "./bucket.ts";
 import type { Ticket } from "./tickets.ts";
 
 export type HeldLease = {
-  /** Without the tenant, like `site.<id>`. */
+  /** Without the tenant, like `site.<id>`, or `run.<jobId>` of a running job. */
   readonly key: string;
   /** Empty when nobody holds it. */
   readonly holderJobId: string;
@@ -32,13 +32,14 @@ export async function heldLeases(
   includeRuns: boolean,
 ): Promise<readonly HeldLease[]> {
   const leases = new Map<string, HeldLease>();
-  const held = await allOf(nats, `${kvSubject("leases", tenant)}.*.*`);
-  for (const { subject, body } of held) {
-    const key = subject.split(".").slice(3).join(".");
-    if (key.startsWith("run.") && !includeRuns) continue;
+  const take = (key: string, body: string) => {
     const { owner } = JSON.parse(body) as { owner: string };
     leases.set(key, { key, holderJobId: owner, waitingJobIds: [] });
-  }
+  };
+  const held = await allOf(nats, `${kvSubject("leases", tenant)}.*.*`);
+  for (const { subject, body } of held) take(subject.split(".").slice(3).join("."), body);
+  const runs = includeRuns ? await allOf(nats, `${kvSubject("leases", `run.${tenant}`)}.*.*`) : [];
+  for (const { subject, body } of runs) take(`run.${subject.split(".").at(-1)}`, body);
   const waiting = await allOf(nats, `${kvSubject("leases", `wait.${tenant}`)}.>`);
   const tickets = waiting.map(({ body }) => JSON.parse(body) as Ticket);
   for (const { key: whole, owner } of tickets.toSorted((a, b) => (a.id < b.id ? -1 : 1))) {

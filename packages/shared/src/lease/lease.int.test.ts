@@ -4,7 +4,7 @@ import { startNatsCluster, startNatsServer } from "@chom/stack/nats-server";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { connectNats, type Nats } from "../event-log/nats.ts";
 import { apply } from "../topology/apply.ts";
-import { leaseKey } from "../topology/subjects.ts";
+import { leaseKey, runLeaseKey } from "../topology/subjects.ts";
 import { topology } from "../topology/topology.ts";
 import { type Acquired, type Lease, type Leases, leases } from "./lease.ts";
 import { type Ticket, tickets } from "./tickets.ts";
@@ -198,6 +198,36 @@ for (const replicas of [1, 3] as const) {
       }
       await store.release(taken(await store.acquire(key, "job-a")));
       await expect.poll(() => woken, { timeout: 30_000 }).toEqual(["01", "02"]);
+    });
+
+    test("who listens for released leases is not told of the runs of jobs", async () => {
+      const store = open();
+      const heard: string[] = [];
+      const listening = new Proxy(connection(), {
+        get(target, name) {
+          const value: unknown = Reflect.get(target, name);
+          if (name !== "subscribe") return typeof value === "function" ? value.bind(target) : value;
+          const subscribe: Nats["subscribe"] = (subject, options) =>
+            target.subscribe(subject, {
+              ...options,
+              callback(error, message) {
+                if (subject.startsWith("live.")) heard.push(message.subject);
+                options?.callback?.(error, message);
+              },
+            });
+          return subscribe;
+        },
+      });
+      onTestFinished(tickets(listening).onReleased(() => {}));
+      const run = runLeaseKey("acme", "ssl", "job-1");
+      await expect
+        .poll(async () => {
+          for (const key of [run, freshKey()])
+            await store.release(taken(await store.acquire(key, "a")));
+          return heard.length;
+        })
+        .toBeGreaterThan(1);
+      expect(heard.filter((subject) => subject.includes("job-1"))).toEqual([]);
     });
 
     test("a ticket that nobody renews is forgotten", async () => {

@@ -115,20 +115,22 @@ export function tickets(nats: Nats, { ttlMs = ticketTtlMs }: { ttlMs?: number } 
       return false;
     },
     onReleased(wake) {
-      const subscription = nats.subscribe(`${livePrefix}>`, {
-        callback: (error, message) => {
-          if (error) return;
-          const key = message.subject.slice(livePrefix.length);
-          const gone =
-            message.headers?.has("KV-Operation") || message.headers?.has("Nats-Marker-Reason");
-          const ticket = ticketIn(key);
-          if (ticket) return known[gone ? "drop" : "put"](ticket.key, ticket.id);
-          const [, noun] = key.split(".");
-          // Nobody queues for the lease of a run, and there is one for every job.
-          // Only a hint: polling finds the free lease later.
-          if (gone && noun !== "run") void call(waitedFor(key, noun), wake).catch(() => undefined);
-        },
-      });
+      const hear = (filter: string) =>
+        nats.subscribe(`${livePrefix}${filter}`, {
+          callback: (error, message) => {
+            if (error) return;
+            const key = message.subject.slice(livePrefix.length);
+            const gone =
+              message.headers?.has("KV-Operation") || message.headers?.has("Nats-Marker-Reason");
+            const ticket = ticketIn(key);
+            if (ticket) return known[gone ? "drop" : "put"](ticket.key, ticket.id);
+            const [, noun] = key.split(".");
+            // Only a hint: polling finds the free lease later.
+            if (gone) void call(waitedFor(key, noun), wake).catch(() => undefined);
+          },
+        });
+      // Leases that are waited for have three parts and tickets five. Those of runs, one for every job, have four.
+      const subscriptions = [hear("*.*.*"), hear("wait.*.*.*.*")];
       // Whoever queued up before is heard of anew when it looks for itself, should this fail.
       void listed(nats, `${kvSubject("leases", "wait")}.>`).then(
         (found) => {
@@ -136,7 +138,9 @@ export function tickets(nats: Nats, { ttlMs = ticketTtlMs }: { ttlMs?: number } 
         },
         () => undefined,
       );
-      return () => subscription.unsubscribe();
+      return () => {
+        for (const subscription of subscriptions) subscription.unsubscribe();
+      };
     },
   };
 }

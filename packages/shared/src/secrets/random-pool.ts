@@ -12,7 +12,7 @@ export function randomPool(
   draw: (bytes: number) => Buffer = randomBytes,
   poolBytes = 4_096,
 ): (bytes: number) => Buffer {
-  let pool = Buffer.alloc(0);
+  let pool: Buffer = Buffer.alloc(0);
   let used = 0;
   return (bytes) => {
     if (bytes > poolBytes / shareMax) return draw(bytes);

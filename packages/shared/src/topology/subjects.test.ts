@@ -9,6 +9,7 @@ import {
   parseHistorySubject,
   parseWorkSubject,
   quarantineSubject,
+  runLeaseKey,
   scheduleSubject,
   subjectMatches,
   workSubject,
@@ -45,6 +46,8 @@ test("case 46: a token that is no id never gets into a subject", () => {
       () => quarantineSubject("ssl", token),
       () => leaseKey("t", "site", token),
       () => leaseKey(token, "site", "1"),
+      () => runLeaseKey(token, "backup", "1"),
+      () => runLeaseKey("t", "backup", token),
       () => eventFilter(token),
       () => kvSubject("leases", `t.site.${token.includes(".") ? "*" : token}`),
     ];

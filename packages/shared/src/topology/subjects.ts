@@ -43,6 +43,13 @@ export const quarantineSubject = (service: string, part: string): string =>
 export const leaseKey = (tenant: string, noun: string, id: string): string =>
   `${tenantToken(tenant)}.${nameToken("noun", noun)}.${token("id", id)}`;
 
+/**
+ * Key of the lease that a running job holds on itself. It has one part more than other leases, so that those who
+ * listen for released ones are not told of every job.
+ */
+export const runLeaseKey = (tenant: string, family: string, jobId: string): string =>
+  `run.${tenantToken(tenant)}.${nameToken("family", family)}.${token("job_id", jobId)}`;
+
 /** The buckets of the topology. */
 export type KvBucket = "leases" | "limits" | "snapshots" | "api-tokens" | "api-token-uses";
 
