@@ -3,9 +3,11 @@ import { parseHistorySubject } from "../topology/subjects.ts";
 import type { Entry, NewEntry } from "./event-log.ts";
 import type { StoredMessage } from "./nats.ts";
 
+const plain = /^[\x21-\x24\x26-\x7e]*$/;
+
 /** Header values hold printable ASCII only, so anything else is percent-encoded, as CloudEvents asks for. */
 export const escaped = (text: string): string =>
-  text.toWellFormed().replace(/[^\x21-\x7e]|%/gu, encodeURIComponent);
+  plain.test(text) ? text : text.toWellFormed().replace(/[^\x21-\x7e]|%/gu, encodeURIComponent);
 
 function unescaped(text: string): string {
   try {

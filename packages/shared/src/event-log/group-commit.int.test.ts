@@ -24,7 +24,7 @@ function watched(nats: Nats) {
       if (key !== "request") return typeof value === "function" ? value.bind(target) : value;
       return async (...args: Parameters<Nats["request"]>) => {
         const reply = await target.request(...args);
-        if (!args[2]?.headers?.has("Nats-Batch-Commit")) return reply;
+        if (!String(args[2]?.headers).includes("Nats-Batch-Commit")) return reply;
         seen.commits += 1;
         if (seen.lose === 0) return reply;
         seen.lose -= 1;

@@ -7,6 +7,8 @@ import { ask, askMany, isEcho, type Nats } from "./nats.ts";
 export type Pulled = {
   readonly subject: string;
   readonly body: string;
+  /** Where its acknowledgement goes. */
+  readonly reply: string;
   /** Sequence in its stream. */
   readonly sequence: number;
   /** How often it was delivered, this time included. */
@@ -86,6 +88,7 @@ function pulled(nats: Nats, message: Msg): Pulled {
   return {
     subject: message.subject,
     body: message.string(),
+    reply,
     sequence: Number(tokens[at + 1]),
     deliveries: Number(tokens[at]),
     header: (name) => (isEcho(message) ? "" : (message.headers?.get(name) ?? "")),

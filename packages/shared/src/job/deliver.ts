@@ -103,13 +103,17 @@ export async function deliver(
     if (move.do !== "work" || delivery.deliveries > 1) await journal.refresh();
     next = await perform(hands, job, hold);
   } catch (error) {
-    if (!isFenced(error)) throw error;
+    if (!isFenced(error)) {
+      await hold.release();
+      throw error;
+    }
     engine.logger.warn({ jobId, err: error }, "fenced: a newer attempt owns the job");
     next = done;
-  } finally {
-    await hold.release();
   }
-  await finish(hands, next);
+  const released = hold.release();
+  // An item that comes back must find its lease free; one that is done with need not wait for that.
+  if (next.item !== "done") await released;
+  await finish(hands, next).finally(() => released);
   if (journal.state().end) await dropClaim(engine, journal, journal.state());
 }
 

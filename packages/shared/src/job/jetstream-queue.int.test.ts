@@ -42,6 +42,21 @@ test("items come high before default before low, whatever their order of arrival
   await nothingComes();
 });
 
+test("acknowledgements of one moment share an answer, and all of them count when it comes", async () => {
+  const names = Array.from({ length: 30 }, (_, nth) => `many-${nth}`);
+  await Promise.all(names.map((name, nth) => work.publish(item(name), 100 + nth)));
+  const taken: Delivery[] = [];
+  while (taken.length < names.length) {
+    taken.push(...(await work.take(names.length, AbortSignal.timeout(5_000))));
+  }
+  await nats.flush();
+  const before = nats.stats().inMsgs;
+  await Promise.all(taken.map((delivery) => delivery.ack()));
+  expect(nats.stats().inMsgs - before).toBe(1);
+  const left = await Promise.all(names.map((name) => work.presence(item(name))));
+  expect(new Set(left)).toEqual(new Set(["nothing"]));
+});
+
 test("the same cause twice is one item", async () => {
   await work.publish(item("twice"), 10);
   await work.publish(item("twice"), 10);

@@ -1,4 +1,5 @@
 /** The work queue on the stream JOBS. */
+import { acknowledging } from "../event-log/acknowledging.ts";
 import { escaped } from "../event-log/envelope.ts";
 import type { Entry } from "../event-log/event-log.ts";
 import { getFromLeader, type Nats, publish, valueOf } from "../event-log/nats.ts";
@@ -55,9 +56,22 @@ function carriedBy(message: Pulled): Entry | undefined {
   }
 }
 
+type Acknowledge = ReturnType<typeof acknowledging>;
+
+/** Each queue is a consumer of its own, and only one consumer's acknowledgements keep their order. */
+function acknowledgers(nats: Nats) {
+  const known = new Map<Queue, Acknowledge>();
+  return (queue: Queue): Acknowledge => {
+    const acknowledge = known.get(queue) ?? acknowledging(nats);
+    known.set(queue, acknowledge);
+    return acknowledge;
+  };
+}
+
 /** Looking into the queues of a family, and hearing of what comes; `woken` is called for each. */
 function looking(nats: Nats, family: Family, woken: () => void) {
   let poll = 0;
+  const acknowledge = acknowledgers(nats);
   const empty = knownEmpty(() => performance.now(), emptyMs);
   const listening = nats.subscribe(wakeFilter(family), {
     callback: (_, { subject }) => {
@@ -70,7 +84,8 @@ function looking(nats: Nats, family: Family, woken: () => void) {
     const tell = empty.look(queue);
     const pulled = await pull(nats, { stream, consumer, batch, waitMs: 0 });
     tell(pulled.length < batch);
-    return pulled.flatMap((message) => deliveryOf(nats, message, empty.changed) ?? []);
+    const hands = { changed: empty.changed, acknowledge: acknowledge(queue) };
+    return pulled.flatMap((message) => deliveryOf(nats, message, hands) ?? []);
   }
   return {
     changed: empty.changed,
@@ -156,7 +171,7 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
 function deliveryOf(
   nats: Nats,
   message: Pulled,
-  changed: (queue: Queue) => void,
+  { changed, acknowledge }: { changed(queue: Queue): void; acknowledge: Acknowledge },
 ): Delivery | undefined {
   const parts = parseWorkSubject(message.subject);
   if (!parts || !isFamily(parts.family)) {
@@ -171,7 +186,7 @@ function deliveryOf(
     deliveries: message.deliveries,
     working: message.working,
     async ack() {
-      await message.ackSure();
+      await acknowledge(message.reply);
       // A queue that gives out no more at once may look empty; now there is room for one more.
       changed(queue);
     },

@@ -16,6 +16,7 @@ import type { SealedBytes, Sealer } from "./sealer.ts";
 const rootBytes = 32;
 const nonceBytes = 12;
 const tagBytes = 16;
+const lengthBytes = 4;
 /** A random 256-bit key has fewer different byte values than this about once in 10^20 keys. */
 const leastDifferentBytes = 12;
 
@@ -23,13 +24,15 @@ export type RootKey = { readonly keyId: string; readonly key: Secret<Buffer> };
 
 /** Lengths before the parts: ["ab","c"] and ["a","bc"] authenticate differently. */
 function bound(tenant: string, context: readonly string[]): Buffer {
-  const parts = [tenant, ...context].map((part) => {
-    const bytes = Buffer.from(part, "utf8");
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(bytes.length);
-    return Buffer.concat([length, bytes]);
-  });
-  return Buffer.concat(parts);
+  const parts = [tenant, ...context];
+  const sizes = parts.map((part) => Buffer.byteLength(part));
+  const all = Buffer.alloc(sizes.reduce((sum, size) => sum + lengthBytes + size, 0));
+  let at = 0;
+  for (const [index, part] of parts.entries()) {
+    at = all.writeUInt32BE(sizes[index] ?? 0, at);
+    at += all.write(part, at);
+  }
+  return all;
 }
 
 /** As a key object: bytes would be made into one again at every use, which costs more than sealing a small text. */

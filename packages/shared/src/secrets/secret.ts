@@ -33,9 +33,14 @@ export class Secret<T extends string | Buffer = string> {
 
 /** True when a Secret sits anywhere inside a plain value. Cycles count as seen. */
 export function containsSecret(value: unknown, seen: Set<unknown> = new Set()): boolean {
+  if (typeof value !== "object" || value === null) return false;
   if (value instanceof Secret) return true;
-  if (typeof value !== "object" || value === null || seen.has(value)) return false;
+  // Bytes hold nothing but bytes; looking at each of a sealed input's would take longer than sealing it.
+  if (ArrayBuffer.isView(value) || seen.has(value)) return false;
   seen.add(value);
   const parts = value instanceof Map ? [...value.entries()].flat() : Object.values(value);
-  return parts.some((part) => containsSecret(part, seen));
+  for (const part of parts) {
+    if (typeof part === "object" && containsSecret(part, seen)) return true;
+  }
+  return false;
 }

@@ -75,10 +75,25 @@ export const liveSubject = (subjectOrFilter: string): string => `live.${subjectO
 /** Where a family hears that work was queued. */
 export const wakeFilter = (family: string): string => `wake.job.${nameToken("family", family)}.>`;
 
+type History = {
+  readonly stream: "EVENTS" | "JOURNAL";
+  readonly tenant: string;
+  readonly kind: string;
+  readonly id: string;
+};
+
+/** The same subject is asked for several times in a row: for its body, its headers, its meaning. */
+let lastParsed: { readonly subject: string; readonly history: History | undefined } | undefined;
+
 /** The parts of `evt.<tenant>.<aggregate>.<id>` and `jrn.<tenant>.<family>.<jobId>`; undefined for anything else. */
-export function parseHistorySubject(
-  subject: string,
-): { stream: "EVENTS" | "JOURNAL"; tenant: string; kind: string; id: string } | undefined {
+export function parseHistorySubject(subject: string): History | undefined {
+  if (lastParsed?.subject === subject) return lastParsed.history;
+  const history = historyOf(subject);
+  lastParsed = { subject, history };
+  return history;
+}
+
+function historyOf(subject: string): History | undefined {
   const [prefix, tenant = "", kind = "", id = "", ...rest] = subject.split(".");
   const stream = prefix === "evt" ? "EVENTS" : prefix === "jrn" ? "JOURNAL" : undefined;
   if (!stream || rest.length > 0 || ![tenant, kind, id].every(isId)) return undefined;
