@@ -4,6 +4,7 @@ import { beforeEach, expect, test, vi } from "vitest";
 import type { Nats, StoredMessage } from "../event-log/nats.ts";
 import { type FakeClock, fakeClock, settled } from "../testing/fake-clock.ts";
 import { type MemoryBucket, memoryBucket } from "../testing/memory-bucket.ts";
+import { subjectMatches } from "../topology/subjects.ts";
 import type { Write } from "./bucket.ts";
 import { type Lease, leases, leaseTtlMs } from "./lease.ts";
 import { type Ticket, tickets, ticketTtlMs } from "./tickets.ts";
@@ -35,8 +36,9 @@ type Live = (error: null, message: { subject: string; headers: Map<string, strin
 
 /** A connection on which only the live copies of the bucket's writes arrive. */
 const nats = {
-  subscribe: (_: string, { callback }: { callback: Live }) => {
+  subscribe: (filter: string, { callback }: { callback: Live }) => {
     bucket.onWrite((key, gone) => {
+      if (!subjectMatches(filter, `live.lease.${key}`)) return;
       const headers = new Map(gone === "" ? [] : [[gone, "MaxAge"]]);
       callback(null, { subject: `live.lease.${key}`, headers });
     });
