@@ -10,11 +10,11 @@ import { topology } from "@chom/shared/topology/topology";
 import type { Command } from "commander";
 import { type BrokerOptions, broker, withBroker } from "./broker-options.ts";
 import { type Common, connected, contextOption, groupOf, leaf, type Session } from "./command.ts";
-import { confirmed } from "./confirm.ts";
+import { confirmed, type Consent, environmentOption } from "./confirm.ts";
 import { exitCodes } from "./exit-codes.ts";
 
 type Options = Common & { reason: string };
-type RepairOptions = Options & BrokerOptions & { force?: boolean };
+type RepairOptions = Options & BrokerOptions & Consent;
 
 const shown = ({ kind, subject, version, eventId, detail, repaired }: ArchiveFinding): string =>
   `${repaired ? "mended" : kind}  ${subject} ${version}  ${eventId}  ${detail}`;
@@ -47,7 +47,7 @@ async function* lostEvents({ clients }: Session, reason: string): AsyncIterable<
 async function repair(session: Session, options: RepairOptions): Promise<number> {
   const { output } = session;
   const question = "Write back to the broker every event that it has lost?";
-  await confirmed(question, options.force ?? false);
+  await confirmed({ question, count: Infinity, environment: session.environment }, options);
   return withBroker("archivist", options, async (nats) => {
     let refused = 0;
     const { consumers } = topology({ replicas: 1 });
@@ -104,6 +104,7 @@ export function archiveCommands(program: Command): void {
     .addOption(contextOption())
     .option("--reason <text>", "why, for the audit", "")
     .option("--force", "do not ask")
+    .addOption(environmentOption())
     .action((options: RepairOptions) => connected(options, (session) => repair(session, options)));
   leaf(
     archive,
@@ -116,8 +117,9 @@ export function archiveCommands(program: Command): void {
     .option("--reason <text>", "why, for the audit", "")
     .option("--force", "do not ask")
     .action((subject: string, options: Options & { force?: boolean }) =>
-      connected(options, async ({ clients, output }) => {
-        await confirmed(`Accept the log's story of ${subject}?`, options.force ?? false);
+      connected(options, async ({ clients, output, environment }) => {
+        const question = `Accept the log's story of ${subject}?`;
+        await confirmed({ question, count: 1, environment }, options);
         const { reason } = options;
         const answer = await clients.archive().acceptLog({ subject, reason });
         output.one(

@@ -14,7 +14,7 @@ import {
   type Session,
   startsJob,
 } from "./command.ts";
-import { confirmed } from "./confirm.ts";
+import { confirmed, type Consent, environmentOption } from "./confirm.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { followJob, isFailed } from "./follow-job.ts";
 import { type Column, size, time } from "./output.ts";
@@ -41,7 +41,7 @@ const preview = ({ clients }: Session): Promise<CleanVerdict[]> =>
     return { rows: page.verdicts, nextPageToken: page.nextPageToken };
   });
 
-type CleanOptions = JobOptions & { dryRun?: boolean; force?: boolean };
+type CleanOptions = JobOptions & Consent & { dryRun?: boolean };
 
 async function clean(session: Session, options: CleanOptions): Promise<number> {
   const { clients, output } = session;
@@ -65,7 +65,8 @@ async function clean(session: Session, options: CleanOptions): Promise<number> {
     else if (due.length === 0) output.note("nothing to delete");
     return exitCodes.ok;
   }
-  await confirmed(`delete ${due.length} backups?`, options.force ?? false);
+  const question = `delete ${due.length} backups?`;
+  await confirmed({ question, count: due.length, environment: session.environment }, options);
   const request = { requestId: requestIdOf(options), reason: options.reason ?? "" };
   const answer = await clients.retention().cleanBackups(request);
   if (options.wait === false) {
@@ -113,6 +114,7 @@ chom backup:clean --force --json`,
     .addOption(contextOption())
     .option("--dry-run", "only show what would go, and why")
     .option("--force", "do not ask; needed without a terminal")
+    .addOption(environmentOption())
     .action((options: CleanOptions) => connected(options, (session) => clean(session, options)));
 }
 

@@ -9,7 +9,12 @@ import { exitCodeOf, exitCodes } from "./exit-codes.ts";
 import { endedJob, followJob, isFailed } from "./follow-job.ts";
 import { type Output, output } from "./output.ts";
 
-export type Session = { readonly clients: Clients; readonly output: Output };
+export type Session = {
+  readonly clients: Clients;
+  readonly output: Output;
+  /** Its name in the context file. */
+  readonly environment: string | undefined;
+};
 export type Common = { json?: boolean; context?: string };
 
 const streams = (json: boolean): Output =>
@@ -65,9 +70,10 @@ export const connected = (
   action: (session: Session) => Promise<number | void>,
 ): Promise<void> =>
   reporting(options, async (output) => {
-    const clients = connectAll(readContext(options.context ?? defaultContextFile));
+    const context = readContext(options.context ?? defaultContextFile);
+    const clients = connectAll(context);
     try {
-      return await action({ clients, output });
+      return await action({ clients, output, environment: context.environment });
     } finally {
       clients.close();
     }

@@ -30,6 +30,8 @@ export type Context = {
   /** PEM of the CA of the services; left out towards plain servers in development. */
   readonly caFile?: string;
   readonly tokenFile: string;
+  /** What people call it, like "production": typed back before many things are destroyed. */
+  readonly environment?: string;
 };
 
 export const defaultContextFile = join(homedir(), ".config", "chom", "context.json");
@@ -46,11 +48,16 @@ export function readContext(path: string): Context {
   }
   try {
     const parsed = JSON.parse(text) as Partial<Context>;
-    const { urls, tokenFile, caFile } = parsed;
+    const { urls, tokenFile, caFile, environment } = parsed;
     if (typeof urls !== "object" || urls === null || !isText(tokenFile)) throw new Error("");
-    return { urls, tokenFile, ...(isText(caFile) ? { caFile } : {}) };
+    return {
+      ...{ urls, tokenFile },
+      ...(isText(caFile) ? { caFile } : {}),
+      ...(isText(environment) ? { environment } : {}),
+    };
   } catch (cause) {
-    const shape = '{"urls": {"<service>": "host:port"}, "caFile": "…", "tokenFile": "…"}';
+    const shape =
+      '{"urls": {"<service>": "host:port"}, "caFile": "…", "tokenFile": "…", "environment": "…"}';
     throw permanent("context-invalid", `${path} is not ${shape}`, { cause });
   }
 }

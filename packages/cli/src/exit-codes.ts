@@ -43,7 +43,9 @@ const remedies: Readonly<Record<string, string>> = {
   "context-missing": "write a context file, or name one with --context or CHOM_CONTEXT_FILE",
   "job-ended": "see how it ended with: chom job show <id>",
   "log-unavailable": "check that the broker runs at --nats-url and that the seed is its user's",
-  "confirmation-needed": "look with --dry-run, then repeat it with --force",
+  "confirmation-needed":
+    "look with --dry-run, then repeat it with --force, and --environment where it asks for it",
+  "wrong-environment": "look at which context is in use: --context, CHOM_CONTEXT_FILE",
   "tool-missing": "do what the message says, then: chom job retry <id>",
   "rotation-hindered":
     "see the server with: chom server show <id>, and its jobs with: chom job list",

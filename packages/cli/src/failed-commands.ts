@@ -11,7 +11,7 @@ import { type MonitoredQueue, MonitoredQueue as Queue } from "@chom/proto/chom/s
 import { invalid } from "@chom/shared/failure/failure";
 import { type Command, InvalidArgumentError } from "commander";
 import { connected, contextOption, leaf, type Session, wholeNumber } from "./command.ts";
-import { confirmed } from "./confirm.ts";
+import { confirmed, type Consent, environmentOption } from "./confirm.ts";
 import { exitCodes } from "./exit-codes.ts";
 import { type FilterOptions, filters, jobsOf, moment } from "./job-list.ts";
 import { type Column, time, word } from "./output.ts";
@@ -27,7 +27,8 @@ const failedColumns: readonly Column<Job>[] = [
 
 type Common = { json?: boolean; context?: string };
 type BulkOptions = Common &
-  FilterOptions & { all?: boolean; reason: string; force?: boolean; failedBefore?: Date };
+  FilterOptions &
+  Consent & { all?: boolean; reason: string; failedBefore?: Date };
 
 /** Which jobs are meant: ids, `all` or --all, or filters. */
 function meant(ids: readonly string[], options: BulkOptions): FailedJobs {
@@ -118,18 +119,21 @@ function forgetCommand(queue: Command): void {
     ),
   )
     .option("--force", "do not ask; needed without a terminal")
+    .addOption(environmentOption())
     .action((ids: string[], options: BulkOptions) =>
       connected(options, async (session) => {
         const jobs = meant(ids, options);
         const what = jobs.jobIds.length > 0 ? `${jobs.jobIds.length} failed jobs` : "failed jobs";
-        await confirmed(`forget ${what}?`, options.force ?? false);
+        const count = jobs.jobIds.length > 0 ? jobs.jobIds.length : Infinity;
+        const { environment } = session;
+        await confirmed({ question: `forget ${what}?`, count, environment }, options);
         const request = { jobs, reason: options.reason };
         return follow(session, session.clients.jobs().forgetJobs(request, long));
       }),
     );
 }
 
-type FlushOptions = Common & { hours: number; reason: string; force?: boolean };
+type FlushOptions = Common & Consent & { hours: number; reason: string };
 
 function flushCommand(queue: Command): void {
   leaf(
@@ -142,11 +146,13 @@ function flushCommand(queue: Command): void {
     .option("--hours <n>", "only what failed at least so long ago", wholeNumber, 0)
     .option("--reason <text>", "why, for the audit", "")
     .option("--force", "do not ask; needed without a terminal")
+    .addOption(environmentOption())
     .action((options: FlushOptions) =>
       connected(options, async (session) => {
-        const { hours, reason, force = false } = options;
+        const { hours, reason } = options;
         const age = hours > 0 ? ` that failed ${hours} hours ago or earlier` : "";
-        await confirmed(`forget all failed jobs${age}?`, force);
+        const question = `forget all failed jobs${age}?`;
+        await confirmed({ question, count: Infinity, environment: session.environment }, options);
         const request = { olderThanSeconds: BigInt(hours) * 3_600n, reason };
         return follow(session, session.clients.jobs().flushFailedJobs(request, long));
       }),

@@ -8,7 +8,7 @@ import {
 } from "@chom/proto/chom/jobs/v1/queues";
 import type { Command } from "commander";
 import { connected, contextOption, groupOf, leaf } from "./command.ts";
-import { confirmed } from "./confirm.ts";
+import { confirmed, type Consent, environmentOption } from "./confirm.ts";
 import { type Column, time } from "./output.ts";
 
 const shown = (value: bigint): string => String(value);
@@ -37,7 +37,7 @@ const leaseColumns: readonly Column<HeldLease>[] = [
 
 type Common = { json?: boolean };
 
-type ClearOptions = Common & { tenant: string; reason: string; force?: boolean; dryRun?: boolean };
+type ClearOptions = Common & Consent & { tenant: string; reason: string; dryRun?: boolean };
 
 /** A call over thousands of jobs may take minutes. */
 const long = { deadlineMs: 3_600_000 };
@@ -54,9 +54,10 @@ function clearCommand(queue: Command): void {
     .option("--reason <text>", "why, for the audit", "")
     .option("--dry-run", "only count")
     .option("--force", "do not ask; needed without a terminal")
+    .addOption(environmentOption())
     .action((family: string, name: string, options: ClearOptions) =>
-      connected(options, async ({ clients, output }) => {
-        const { tenant, reason, dryRun = false, force = false } = options;
+      connected(options, async ({ clients, output, environment }) => {
+        const { tenant, reason, dryRun = false } = options;
         const wish = { family, queue: name, tenant, reason, dryRun };
         let last = ClearQueueResponse.fromPartial({});
         const follow = async (request: typeof wish) => {
@@ -65,9 +66,10 @@ function clearCommand(queue: Command): void {
             if (step.done > 0n) output.note(`${step.done} of ${step.total}`);
           }
         };
-        if (dryRun || !force) await follow({ ...wish, dryRun: true });
+        await follow({ ...wish, dryRun: true });
         if (!dryRun) {
-          await confirmed(`cancel ${last.total} jobs of ${family}.${name}?`, force);
+          const question = `cancel ${last.total} jobs of ${family}.${name}?`;
+          await confirmed({ question, count: Number(last.total), environment }, options);
           await follow(wish);
         }
         const columns: Column<ClearQueueResponse>[] = [

@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url";
 import { drizzle } from "drizzle-orm/postgres-js";
 import { migrate } from "drizzle-orm/postgres-js/migrator";
 import postgres from "postgres";
-import { transient } from "../failure/failure.ts";
+import { operator, transient } from "../failure/failure.ts";
 import type { Database } from "../projection/database.ts";
 import type { Secret } from "../secrets/secret.ts";
 import { raiseTenantWalls, systemSession, walled } from "./tenant-wall.ts";
@@ -69,6 +69,28 @@ async function withLock(sql: postgres.Sql, name: string, work: () => Promise<voi
     return true;
   } finally {
     session.release();
+  }
+}
+
+/**
+ * Failure `operator` "bad-settings" when the role of the URL is, or may become, a superuser or one that row-level
+ * security does not bind: then the wall between tenants would be none. The role may own its tables; the wall is forced.
+ */
+export async function checkRole(url: Secret, service: string): Promise<void> {
+  const sql = connect(url, 1, service);
+  try {
+    const found = await sql<{ role: string; power: string }[]>`
+      select rolname as role, case when rolsuper then 'is a superuser'
+        else 'is not bound by row-level security' end as power
+      from pg_roles
+      where (rolsuper or rolbypassrls) and pg_has_role(current_user, oid, 'member')
+      order by rolname <> current_user, rolname`;
+    const [first] = found;
+    if (!first) return;
+    const why = `its role is, or may become, "${first.role}", which ${first.power}`;
+    throw operator("bad-settings", `CHOM_POSTGRES_URL_FILE: ${why}; give ${service} a plain role`);
+  } finally {
+    await sql.end({ timeout: 5 });
   }
 }
 

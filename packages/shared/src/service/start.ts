@@ -17,7 +17,7 @@ import { type AppParts, buildApp } from "./build-app.ts";
 import type { App, Cast } from "./app.ts";
 import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./common-settings.ts";
 import { watchHealth } from "./health.ts";
-import { migrateService, openPostgres, type Postgres } from "./postgres.ts";
+import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
 import { type Runners, sharedTables, startRunners } from "./runners.ts";
 import { tokenDirectory } from "./token-directory.ts";
 import { type Readers, readSettings, type Values } from "./settings.ts";
@@ -127,6 +127,7 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   await checkTopology(nats, service.name);
   const url = settings.postgresUrl;
   const shared = sharedTables(service.name);
+  await checkRole(url, service.name);
   await migrateService({ url, service: service.name, shared, folder: service.migrations });
   const postgres = openPostgres(url, service.name, settings.postgresConnections);
   open.add("postgres", () => postgres.close());

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { Database } from "../projection/database.ts";
 import { inTenant } from "../rpc/tenant-scope.ts";
 import { Secret } from "../secrets/secret.ts";
-import { migrateService, openPostgres, type Postgres } from "./postgres.ts";
+import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
 import { sharedTables } from "./runners.ts";
 import { checkTenantWalls } from "./tenant-wall.ts";
 
@@ -145,3 +145,29 @@ test.each(services)(
     expect(found.filter(({ walled }) => !walled)).toEqual([]);
   },
 );
+
+test("case 33, 42: a service does not run as a role that no wall holds, nor as one that may become such a role", async () => {
+  await checkRole(url, "toy");
+  const admin = postgres(server.url, { max: 1, onnotice: () => {} });
+  onTestFinished(() => admin.end({ timeout: 2 }));
+  const refused = async (login: string) => {
+    const at = Object.assign(new URL(url.reveal()), { username: login, password: "a-password" });
+    return checkRole(new Secret(at.href), "toy").then(
+      () => "accepted",
+      (error: Error) => error.message,
+    );
+  };
+  await admin.unsafe(`
+    create role mighty superuser login password 'a-password';
+    create role unbound bypassrls login password 'a-password';
+    create role owner_of_all bypassrls;
+    create role climber login password 'a-password' in role owner_of_all;
+    create role plain login password 'a-password';
+    grant connect on database walls to unbound, climber, plain`);
+  expect(await refused("plain")).toBe("accepted");
+  expect(await refused("mighty")).toContain(
+    'CHOM_POSTGRES_URL_FILE: its role is, or may become, "mighty", which is a superuser',
+  );
+  expect(await refused("unbound")).toContain('"unbound", which is not bound by row-level security');
+  expect(await refused("climber")).toContain('"owner_of_all", which is not bound');
+});
