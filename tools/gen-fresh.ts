@@ -5,7 +5,7 @@ import { globSync, readFileSync } from "node:fs";
 
 function digest(): string {
   const hash = createHash("sha256");
-  for (const file of globSync("packages/proto/gen/**/*.{ts,binpb}").sort()) {
+  for (const file of globSync("packages/{proto,e2e/src/sixth-family}/gen/**/*.{ts,binpb}").sort()) {
     hash.update(file).update(readFileSync(file));
   }
   return hash.digest("hex");
