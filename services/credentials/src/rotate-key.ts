@@ -40,6 +40,18 @@ function mustBe(key: NewKey, proof: { proof: string; blob: string; fingerprint: 
   if (!fits) throw failureOf("lockout-risk", "the server says that another key opened the login");
 }
 
+/** Only our own lines are ours to change: what somebody else did to the block goes into the audit, for a person. */
+async function noticed(
+  drift: number,
+  about: Parameters<KeyDecision>[1],
+  decided: KeyDecision | undefined,
+): Promise<void> {
+  // A step that an older release remembers tells no number.
+  if (!(drift > 0)) return;
+  const reason = `${drift} lines of the managed block of authorized_keys are not as we write them`;
+  await decided?.("authorized-keys.drift", about, reason);
+}
+
 /** Until the promotion, which is one event, the old key stays as it is and everything done is undone on failure. */
 export const rotateKey = ({ app, store, decided }: KeyJobParts) =>
   job(server, {
@@ -71,7 +83,7 @@ export const rotateKey = ({ app, store, decided }: KeyJobParts) =>
       });
       await run.record("note the key", "stage", { serverId, jobId: run.id, ...key });
       const blob = blobOf(key.publicKey);
-      await run.script(
+      const { drift } = await run.script(
         "let the key in",
         addKey,
         serverId,
@@ -83,6 +95,7 @@ export const rotateKey = ({ app, store, decided }: KeyJobParts) =>
           },
         },
       );
+      await noticed(drift, { ...address, jobId: run.id }, decided);
       run.progress(60, "the new key is installed");
       // A new connection that offers this key only; becoming root is part of every script.
       mustBe(key, await run.ask(proveLogin, serverId, { user }, { keyId: key.keyId }));

@@ -420,6 +420,21 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     }
   }, 90_000);
 
+  test("case 70: options that were taken off a line of ours, and lines put beside it, are noticed and left", async () => {
+    await inside("useradd -m drift");
+    const file = "/home/drift/.ssh/authorized_keys";
+    const [first, second] = blobs;
+    const add = (blob: string) => onKeys(addKey, { user: "drift", blob, comment: "chom:s:k" });
+    expect((await add(first)).drift).toBe(0);
+    await inside(
+      `sed -i -e 's/^restrict //' -e '/^# END/i command="id" ssh-ed25519 AAAA chom:s:other' ${file}`,
+    );
+    const edited = await inside(`cat ${file}`);
+    expect(await add(second)).toMatchObject({ changed: true, drift: 2 });
+    const now = await inside(`cat ${file}`);
+    expect(now.replace(`restrict ssh-ed25519 ${second} chom:s:k\n`, "")).toBe(edited);
+  }, 60_000);
+
   test("case 71: a link or an unchangeable file is refused and left as it is", async () => {
     await inside(
       "useradd -m linked; mkdir -p /home/linked/.ssh; echo precious >/root/precious; ln -s /root/precious /home/linked/.ssh/authorized_keys",

@@ -12,7 +12,12 @@ export const addKey = script({
     KEY_BLOB: input.blob,
     KEY_COMMENT: input.comment,
   }),
-  output: (fields) => ({ changed: fields.flag("changed"), others: fields.count("others") }),
+  output: (fields) => ({
+    changed: fields.flag("changed"),
+    others: fields.count("others"),
+    /** Lines of the managed block that somebody else wrote or changed; they are left as they are. */
+    drift: fields.count("drift"),
+  }),
 });
 
 /** Removes a key by its exact blob. Codes: lockout-risk when the key to keep is not there, permission-denied. */

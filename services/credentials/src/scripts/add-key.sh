@@ -1,6 +1,6 @@
 # Lets a key open an account: one line in the managed block of its authorized_keys. Bears repeating.
 #   in    LOGIN_USER  KEY_BLOB (base64)  KEY_COMMENT
-#   out   changed=yes|no  others=<usable lines beside ours>
+#   out   changed=yes|no  others=<usable lines beside ours>  drift=<lines in the managed block, before, that we do not write so>
 #   exit  0 done   otherwise error=invalid-config (no such user, odd values), permission-denied (a link, not writable),
 #         disk-full
 # shellcheck shell=sh disable=SC2154
@@ -29,6 +29,13 @@ before=$(mktemp "$folder/.chom.XXXXXX") || fail disk-full "cannot write in $fold
 trap 'rm -f -- "$before"' EXIT
 if [ -e "$file" ]; then cat -- "$file" >"$before"; fi
 
+# Somebody took the options off a line of ours, gave it others, or put one of his own there.
+drift=$(awk '
+  { sub(/\r$/, "") }
+  $0 == "# END chom managed keys" { inside = 0 }
+  inside && $0 !~ /^restrict ssh-ed25519 [A-Za-z0-9+\/=]+ [A-Za-z0-9:-]+$/ { n++ }
+  $0 == "# BEGIN chom managed keys" { inside = 1 }
+  END { print n + 0 }' "$before")
 # A key counts when its line is no comment and holds exactly its blob as a word; a carriage return ends a line, too.
 # shellcheck disable=SC2016 # an awk program
 usable='{ line = $0; sub(/\r$/, "", line); if (line ~ /^[ \t]*(#|$)/) next
@@ -54,4 +61,5 @@ chmod -- 0700 "$folder"
 [ "$(awk -v blob="$KEY_BLOB" "$usable"' mine { found = 1 } END { print found + 0 }' "$file")" = 1 ] ||
   fail permission-denied "$file does not hold the key after writing"
 out changed "$changed"
+out drift "$drift"
 out others "$(awk -v blob="$KEY_BLOB" "$usable"' !mine { n++ } END { print n + 0 }' "$file")"
