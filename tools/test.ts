@@ -1,5 +1,6 @@
 /** `pnpm test`: fetches and builds what the tests need, then runs them all. Arguments go to vitest. */
 import { spawnSync } from "node:child_process";
+import { ensureHostProgram } from "../packages/stack/src/apt.ts";
 import { resolveNatsServer } from "../packages/stack/src/nats-binary.ts";
 import { resolvePebble } from "../packages/stack/src/pebble-binary.ts";
 import { toStderr } from "../packages/stack/src/progress.ts";
@@ -13,6 +14,8 @@ const support = await vpsSupport();
 const wordpress: Record<string, string> = {};
 if (support.ok) {
   await ensureVpsBase(toStderr);
+  // The dashboard's tests look at it in a real browser.
+  await ensureHostProgram("chromium", "chromium", toStderr);
   const { path, sha256 } = await ensureWordpressArchive(toStderr);
   Object.assign(wordpress, {
     CHOM_WORDPRESS_ARCHIVE: path,
