@@ -361,7 +361,8 @@ describe.skipIf(!support.ok)("the dashboard in a browser", () => {
     await page.goto(url);
     found["sign-in"] = await barriers(page);
     expect(found).toEqual({ "sign-in": [] });
-  });
+    // Twenty looks of a thorough checker: seconds on a quiet machine, minutes on a busy one.
+  }, 600_000);
 
   test("a phone scrolls no page sideways", async () => {
     const page = await signedIn();
