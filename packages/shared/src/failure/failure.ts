@@ -101,3 +101,7 @@ export function classify(error: unknown): Failure {
   const message = error instanceof Error ? error.message : String(error);
   return new Failure("transient", "unexpected", message, { cause: error });
 }
+
+/** True when the same again may end otherwise. */
+export const isPassing = ({ kind }: Pick<Failure, "kind">): boolean =>
+  kind === "transient" || kind === "unknown";

@@ -111,7 +111,9 @@ async function fail(settings: AttemptSettings, failed: Failed): Promise<Next> {
   }
   const { cancel, queued, attempts, deferrals, exceptions } = await journal.refresh();
   if (cancel) {
-    const owning = failed.isDeaf ? await escalate(settings) : settings;
+    const { isDeaf } = failed;
+    const mustFence = isDeaf || subject.openServers.size > 0;
+    const owning = mustFence ? await escalate(settings, isDeaf) : settings;
     return endCancelled(owning, cancel, failed.undos);
   }
   const consequence = consequenceOf(failure, {

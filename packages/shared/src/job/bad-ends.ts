@@ -3,8 +3,11 @@ import type { FailureInfo } from "@chom/proto/chom/jobs/v1/journal";
 import { failureOf } from "../failure/failure.ts";
 import { attemptMs } from "./engine.ts";
 import { journalEvents } from "./journal-events.ts";
+import type { JournalWriter } from "./journal-writer.ts";
 import { mustUndo } from "./job-state.ts";
+import { endLeft } from "./left-behind.ts";
 import {
+  attemptFailedOf,
   recordAttemptFailed,
   recordCancelAcknowledged,
   recordCancelled,
@@ -42,6 +45,24 @@ async function undoAll(settings: AttemptSettings, known: readonly PendingUndo[])
 /** Runs that began only to undo and did not get through; after these a person must look. */
 const undoRunsMax = 3;
 
+/**
+ * Ends what runs on servers before anything is taken back there, then takes back. Answers whether all was; what may still
+ * run stays in `openServers`.
+ */
+async function cleanUp(settings: AttemptSettings, known: readonly PendingUndo[]): Promise<boolean> {
+  const { engine, journal, openServers } = settings.subject;
+  const giveUp = journal.state().undoRuns > undoRunsMax;
+  if (!giveUp) await endLeft(settings, true);
+  const undone = giveUp ? false : await undoAll(settings, known);
+  // An undo may have been cut, or a server may have come back meanwhile.
+  if (!giveUp) await endLeft(settings, false);
+  if (openServers.size > 0) {
+    const facts = { alert: true, jobId: journal.jobId, serverIds: [...openServers] };
+    engine.logger.error(facts, "a job ends while a script of it may still run, fenced");
+  }
+  return undone;
+}
+
 /** Takes back what was done, then ends the job as failed. The decision to fail is journaled before the first undo. */
 export async function endFailed(
   settings: AttemptSettings,
@@ -50,10 +71,14 @@ export async function endFailed(
 ): Promise<Next> {
   const { subject } = settings;
   const state = subject.journal.state();
-  const giveUp = state.undoRuns > undoRunsMax;
-  if (mustUndo(state) && !state.ending) await recordAttemptFailed(subject, failure, undefined);
-  const undone = giveUp ? false : await undoAll(settings, known);
-  await recordFailed(subject, failure, undone);
+  let owning = settings;
+  if (!state.ending && subject.openServers.size > 0) {
+    owning = await startAnew(settings, [attemptFailedOf(subject, failure, undefined)]);
+  } else if (!state.ending && mustUndo(state)) {
+    await recordAttemptFailed(subject, failure, undefined);
+  }
+  const undone = await cleanUp(owning, known);
+  await recordFailed(owning.subject, failure, undone);
   return { item: "done" };
 }
 
@@ -66,8 +91,7 @@ export async function endCancelled(
   const { subject } = settings;
   const { engine, journal } = subject;
   await recordCancelAcknowledged(subject);
-  const giveUp = journal.state().undoRuns > undoRunsMax;
-  const undone = giveUp ? false : await undoAll(settings, known);
+  const undone = await cleanUp(settings, known);
   await recordCancelled(subject, cancel);
   if (!undone) {
     engine.logger.error({ alert: true, jobId: journal.jobId }, "a cancelled job was not undone");
@@ -76,16 +100,18 @@ export async function endCancelled(
 }
 
 /**
- * Gives up waiting for a `work` that does not heed its cancel. A newer JobStarted fences it: nothing that it still says is
- * recorded, and on a server the newer fence ends what it left running before anything is taken back.
+ * The same attempt under a newer JobStarted, in one append with what led to it: nothing that the older one still says is
+ * recorded, and on a server the newer fence ends what it left running and refuses what it sent.
  */
-export async function escalate(settings: AttemptSettings): Promise<AttemptSettings> {
+async function startAnew(
+  settings: AttemptSettings,
+  entries: Parameters<JournalWriter["fact"]>[1],
+): Promise<AttemptSettings> {
   const { subject, leaseKeys } = settings;
   const { engine, journal, startedSequence } = subject;
   const { attempts: attempt, generation, queued } = journal.state();
-  await recordCancelAcknowledged(subject);
   const sequence = await journal.fact(startedSequence, [
-    journalEvents.JobCancelEscalated({ reason: "the work did not stop within its time of grace" }),
+    ...entries,
     journalEvents.JobStarted({
       attempt,
       worker: engine.worker,
@@ -95,7 +121,27 @@ export async function escalate(settings: AttemptSettings): Promise<AttemptSettin
       events: [],
     }),
   ]);
-  engine.logger.warn({ jobId: journal.jobId }, "a cancelled job did not stop and was abandoned");
   const fence = `${await engine.log.epoch("JOURNAL")}.${sequence}`;
   return { ...settings, subject: { ...subject, startedSequence: sequence }, fence };
+}
+
+/**
+ * Fences what a cancel leaves behind: a `work` that does not heed it and is not waited for any longer, or scripts whose end
+ * on their servers is not known. The servers are told, so that a worker that comes later ends them there too.
+ */
+export async function escalate(
+  settings: AttemptSettings,
+  isDeaf: boolean,
+): Promise<AttemptSettings> {
+  const { engine, journal, openServers } = settings.subject;
+  await recordCancelAcknowledged(settings.subject);
+  const reason = isDeaf
+    ? "the work did not stop within its time of grace"
+    : "the end of a script on its server is not known";
+  const openServerIds = [...openServers];
+  const owning = await startAnew(settings, [
+    journalEvents.JobCancelEscalated({ reason, openServerIds }),
+  ]);
+  engine.logger.warn({ jobId: journal.jobId, reason }, "a cancel was escalated");
+  return owning;
 }

@@ -13,11 +13,11 @@ import { appendDecided } from "./decided-events.ts";
 import { attemptMs, type Engine } from "./engine.ts";
 import { type Hold, startHold } from "./hold.ts";
 import type { AnyJob } from "./job.ts";
-import { mustUndo } from "./job-state.ts";
+import { mustClean, mustUndo } from "./job-state.ts";
 import { journalEvents } from "./journal-events.ts";
 import { type JournalWriter, openJournal } from "./journal-writer.ts";
 import { type Move, moveOf } from "./next-move.ts";
-import { decideStarted, infoOf, isFenced } from "./outcome-entries.ts";
+import { decideStarted, infoOf, isFenced, mayRunOn } from "./outcome-entries.ts";
 import { inputOf } from "./payload.ts";
 import { askTurn, judged, type NotYet, type GiveBack } from "./turns.ts";
 import type { Delivery } from "./work-queue.ts";
@@ -133,7 +133,11 @@ async function cancelUnopened(
   const { cancel, cancelAcknowledged } = journal.state();
   const { worker } = engine;
   const left = mustUndo(journal.state()) ? "; its input is unreadable: nothing was taken back" : "";
-  const cancelled = journalEvents.JobCancelled({ reason: reason + left, actor, events: [] });
+  const openServerIds = [...journal.state().openServers];
+  const told = reason + left + mayRunOn(openServerIds);
+  const cancelled = journalEvents.JobCancelled({
+    ...{ reason: told, actor, events: [], openServerIds },
+  });
   const acknowledged = journalEvents.JobCancelAcknowledged({ worker });
   const isFirst = cancel !== undefined && !cancelAcknowledged;
   await journal.request(isFirst ? [acknowledged, cancelled] : [cancelled]);
@@ -205,14 +209,15 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
       ? "or cancel it, and take back by hand what it did"
       : "or cancel it";
     const remedy = `give the service the key that sealed the input, then resume the job, ${wayOut}`;
-    await journal.request([journalEvents.JobParked({ failure, remedy })]);
+    await journal.request([journalEvents.JobParked({ failure, remedy, openServerIds: [] })]);
     return done;
   }
-  const base = { engine, job, journal, input, startedAt: engine.clock.now() };
+  const openServers = new Set(state.openServers);
+  const base = { engine, job, journal, input, startedAt: engine.clock.now(), openServers };
   const ending = (startedSequence: number, fence: string, leaseKeys: readonly string[]) =>
     end(move, { subject: { ...base, startedSequence }, hold, stopping, fence, leaseKeys });
-  // Nothing to take back: no effects, so no leases and no fence.
-  if (move.do !== "work" && !mustUndo(state)) return ending(state.startedSequence, "", []);
+  // Nothing to take back or to end: no effects, so no leases and no fence.
+  if (move.do !== "work" && !mustClean(state)) return ending(state.startedSequence, "", []);
   const leaseKeys = keysOf(job, input, journal.tenant);
   const ahead = leaseKeys.find((key) => engine.tickets.mustYield(ticketOf(hands, key)));
   if (ahead !== undefined) return waitFor(hands, { key: ahead, owner: "" });

@@ -59,6 +59,8 @@ export type JobState = {
   /** How often a run began only to undo. */
   readonly undoRuns: number;
   readonly undoFailed: boolean;
+  /** Servers on which a script was begun whose end is not known. */
+  readonly openServers: ReadonlySet<string>;
   readonly end: End | undefined;
   readonly failure: FailureInfo | undefined;
   readonly forgotten: boolean;
@@ -86,6 +88,7 @@ export const noJob: JobState = {
   ending: undefined,
   undoRuns: 0,
   undoFailed: false,
+  openServers: new Set(),
   end: undefined,
   failure: undefined,
   forgotten: false,
@@ -117,6 +120,11 @@ function started(state: JobState, entry: Named<"JobStarted">): JobState {
   };
 }
 
+const opened = (state: JobState, serverIds: readonly string[]): JobState =>
+  serverIds.length === 0
+    ? state
+    : { ...state, openServers: new Set([...state.openServers, ...serverIds]) };
+
 /** An attempt that ended without being spent. */
 const unspent = (state: JobState): JobState => ({
   ...state,
@@ -135,9 +143,11 @@ const ended = (state: JobState, end: End, events: readonly DecidedEvent[] = []):
 });
 
 function stepped(state: JobState, entry: Named<"StepCompleted">): JobState {
-  const { step, result, undoable } = entry.data;
+  const { step, result, undoable, serverId } = entry.data;
   return {
     ...state,
+    // What an older attempt left there was ended before this step began.
+    openServers: new Set([...state.openServers].filter((id) => id !== serverId)),
     steps: new Map([...state.steps, [step, { result, undoable }]]),
     finishes: new Map([...state.finishes, [step, (state.finishes.get(step) ?? 0) + 1]]),
     deferrals: none,
@@ -145,15 +155,15 @@ function stepped(state: JobState, entry: Named<"StepCompleted">): JobState {
 }
 
 function deferred(state: JobState, entry: Named<"JobDeferred">): JobState {
-  const { code, until, events } = entry.data;
+  const { code, until, events, openServerIds } = entry.data;
   const count = state.deferrals.code === code ? state.deferrals.count + 1 : 1;
   const next = { ...unspent(state), dueAt: until, deferrals: { code, count } };
-  return { ...next, decided: [...state.decided, ...events] };
+  return opened({ ...next, decided: [...state.decided, ...events] }, openServerIds);
 }
 
 function retried(state: JobState, generation: number): JobState {
-  const { queued, sequence, startedSequence, everStarted, finishes, decided } = state;
-  const kept = { queued, sequence, startedSequence, everStarted, finishes, decided };
+  const { queued, sequence, startedSequence, everStarted, finishes, decided, openServers } = state;
+  const kept = { queued, sequence, startedSequence, everStarted, finishes, decided, openServers };
   return { ...noJob, ...kept, generation };
 }
 
@@ -182,16 +192,19 @@ function evolve(state: JobState, entry: JournalEntry): JobState {
     case "JobProgressed":
       return state;
     case "JobAttemptFailed": {
-      const { failure, nextAt } = entry.data;
+      const { failure, nextAt, openServerIds } = entry.data;
       const ending = nextAt === undefined ? failure : undefined;
       // While undoing the attempt goes on: its JobStarted is still the newest.
       const running = ending ? state.running : undefined;
       const unforeseen = failure !== undefined && isException(failure);
       const exceptions = state.exceptions + (unforeseen ? 1 : 0);
-      return { ...state, running, failure, dueAt: nextAt, ending, exceptions };
+      const next = { ...state, running, failure, dueAt: nextAt, ending, exceptions };
+      return opened(next, openServerIds);
     }
-    case "JobParked":
-      return { ...unspent(state), parked: entry.data.failure, failure: entry.data.failure };
+    case "JobParked": {
+      const { failure, openServerIds } = entry.data;
+      return opened({ ...unspent(state), parked: failure, failure }, openServerIds);
+    }
     case "JobResumed":
       return { ...state, parked: undefined, dueAt: undefined, deferrals: none };
     case "JobCancelRequested": {
@@ -200,17 +213,24 @@ function evolve(state: JobState, entry: JournalEntry): JobState {
     }
     case "JobCancelAcknowledged":
       return { ...state, cancelAcknowledged: true };
+    case "JobCancelEscalated":
+      return opened(state, entry.data.openServerIds);
     case "JobRetried":
       return retried(state, entry.data.generation);
     case "JobForgotten":
       return { ...state, forgotten: true };
     case "JobCompleted":
     case "JobSkipped":
-    case "JobCancelled":
       return ended(state, { name: entry.name, sequence: meta.position }, entry.data.events);
-    case "JobFailed": {
+    case "JobCancelled": {
+      const openServers = new Set(entry.data.openServerIds);
       const end = { name: entry.name, sequence: meta.position };
-      return { ...ended(state, end, entry.data.events), failure: entry.data.failure };
+      return { ...ended(state, end, entry.data.events), openServers };
+    }
+    case "JobFailed": {
+      const { events, failure, openServerIds } = entry.data;
+      const end = { name: entry.name, sequence: meta.position };
+      return { ...ended(state, end, events), failure, openServers: new Set(openServerIds) };
     }
     default:
       return state;
@@ -229,3 +249,7 @@ export function foldJournal(entries: Iterable<JournalEntry>, from: JobState = no
 /** True when something that was done must be taken back before the job may end badly. */
 export const mustUndo = (state: JobState): boolean =>
   [...state.steps.values()].some(({ undoable }) => undoable);
+
+/** True when a bad end needs the job's leases and fence: to take something back, or to end what may still run. */
+export const mustClean = (state: JobState): boolean =>
+  mustUndo(state) || state.openServers.size > 0;

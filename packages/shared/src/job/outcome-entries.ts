@@ -20,6 +20,8 @@ export type Subject = {
   /** Sequence of the JobStarted that this process goes by: facts are only recorded while it is the newest. */
   readonly startedSequence: number;
   readonly startedAt: Date;
+  /** Servers on which a script was begun whose end is not known, in this attempt or before. */
+  readonly openServers: Set<string>;
 };
 
 /** What people read of a failure; scrubbed. */
@@ -57,6 +59,10 @@ const decideFor = (
   });
 };
 
+/** What people must read when the end of a script is not known; empty when all is well. */
+export const mayRunOn = (serverIds: readonly string[]): string =>
+  serverIds.length === 0 ? "" : `; a script may still run on ${serverIds.join(", ")}`;
+
 type Entry = Parameters<JournalWriter["fact"]>[1][number];
 
 /** Writes an outcome ahead, then its events to the event log. */
@@ -67,9 +73,11 @@ async function record(subject: Subject, entry: Entry): Promise<void> {
 }
 
 /** The events of the first JobStarted. */
-export const decideStarted = (subject: Omit<Subject, "startedSequence" | "startedAt">) =>
+export const decideStarted = (
+  subject: Omit<Subject, "startedSequence" | "startedAt" | "openServers">,
+) =>
   decideFor(
-    { ...subject, startedSequence: 0, startedAt: new Date(0) },
+    { ...subject, startedSequence: 0, startedAt: new Date(0), openServers: new Set() },
     "started",
     subject.job.started,
     {},
@@ -105,22 +113,32 @@ export async function recordDeferred(
   const command = tell ? subject.job.deferred : undefined;
   const phase = `deferred-${subject.startedSequence}`;
   const events = await decideFor(subject, phase, command, { until, code, reason });
-  await record(subject, journalEvents.JobDeferred({ until, code, reason, events }));
+  const openServerIds = [...subject.openServers];
+  await record(subject, journalEvents.JobDeferred({ until, code, reason, events, openServerIds }));
 }
 
-export async function recordAttemptFailed(
+export const attemptFailedOf = (
+  { journal, openServers }: Subject,
+  failure: FailureInfo,
+  nextAt: Date | undefined,
+) =>
+  journalEvents.JobAttemptFailed({
+    ...{ attempt: journal.state().attempts, failure, nextAt, openServerIds: [...openServers] },
+  });
+
+export const recordAttemptFailed = (
   subject: Subject,
   failure: FailureInfo,
   nextAt: Date | undefined,
-): Promise<void> {
-  const { attempts: attempt } = subject.journal.state();
-  await record(subject, journalEvents.JobAttemptFailed({ attempt, failure, nextAt }));
-}
+): Promise<void> => record(subject, attemptFailedOf(subject, failure, nextAt));
 
 export const recordParked = (subject: Subject, failure: FailureInfo): Promise<void> =>
   record(
     subject,
-    journalEvents.JobParked({ failure, remedy: "mend the cause, then resume the job" }),
+    journalEvents.JobParked({
+      ...{ failure, remedy: "mend the cause, then resume the job" },
+      openServerIds: [...subject.openServers],
+    }),
   );
 
 export async function recordFailed(
@@ -133,7 +151,12 @@ export async function recordFailed(
   const { code, kind, message } = failure;
   const report = { code, kind, message, attempts, undone };
   const events = await decideFor(subject, "failed", job.failed, report);
-  await record(subject, journalEvents.JobFailed({ failure, events, attempts }));
+  const openServerIds = [...subject.openServers];
+  const told = { ...failure, message: message + mayRunOn(openServerIds) };
+  await record(
+    subject,
+    journalEvents.JobFailed({ failure: told, events, attempts, openServerIds }),
+  );
   const facts = { jobId: journal.jobId, tenant: journal.tenant, job: job.name, ...report };
   if (kind === "security" || !undone) engine.logger.error({ alert: true, ...facts }, "job failed");
   else engine.logger.warn(facts, "job failed");
@@ -144,7 +167,9 @@ export async function recordCancelled(
   { reason, actor }: { reason: string; actor: string },
 ): Promise<void> {
   const events = await decideFor(subject, "cancelled", subject.job.cancelled, { reason });
-  await record(subject, journalEvents.JobCancelled({ reason, actor, events }));
+  const openServerIds = [...subject.openServers];
+  const told = reason + mayRunOn(openServerIds);
+  await record(subject, journalEvents.JobCancelled({ reason: told, actor, events, openServerIds }));
 }
 
 /** JobCancelAcknowledged, once for a wish: from here on it is known that a worker heeds it. */

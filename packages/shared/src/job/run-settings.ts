@@ -4,6 +4,7 @@ import { handleCommand } from "../event-log/aggregates.ts";
 import { scrub } from "../secrets/scrub.ts";
 import type { Hold } from "./hold.ts";
 import { journalEvents } from "./journal-events.ts";
+import { watched } from "./left-behind.ts";
 import type { Subject } from "./outcome-entries.ts";
 import { openFor, sealFor } from "./payload.ts";
 import { progressOf } from "./progress.ts";
@@ -84,7 +85,7 @@ export function runSettingsOf(
     mode,
     now: engine.clock.now,
     store: stepStore(subject),
-    servers: engine.servers,
+    servers: watched(engine.servers, subject.openServers),
     record: recorder(subject),
     progress: progressOf(subject),
   };

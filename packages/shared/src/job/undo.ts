@@ -1,5 +1,5 @@
 /** Taking back what a job did: finished steps in reverse, each journaled, also in another process than did them. */
-import { classify } from "../failure/failure.ts";
+import { classify, isPassing } from "../failure/failure.ts";
 import { sleep } from "./clock.ts";
 import { journalEvents } from "./journal-events.ts";
 import { mustUndo } from "./job-state.ts";
@@ -52,8 +52,7 @@ async function undoOne(
       const failure = classify(error);
       if (failure.code === "fenced") throw error;
       const pauseMs = pausesMs[tries];
-      const passing = failure.kind === "transient" || failure.kind === "unknown";
-      if (passing && pauseMs !== undefined) {
+      if (isPassing(failure) && pauseMs !== undefined) {
         await sleep(engine.clock, pauseMs, undoing.signal);
         continue;
       }

@@ -45,6 +45,9 @@ export async function endUnstarted(
     job && input !== undefined
       ? await decideEvents(engine, { job, tenant, jobId, state, command, input: told, phase })
       : [];
-  await journal.request([...before, journalEvents.JobCancelled({ reason, actor, events })], as);
+  await journal.request(
+    [...before, journalEvents.JobCancelled({ reason, actor, events, openServerIds: [] })],
+    as,
+  );
   await appendDecided(engine, jobId, journal.state());
 }

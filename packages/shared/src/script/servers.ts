@@ -16,6 +16,8 @@ export type RunContext = {
   readonly signal: AbortSignal;
   /** Log in with this key of the server instead of the current one; only the credentials service may. */
   readonly keyId?: string;
+  /** Told that a script may have begun there, and that nothing of the run is left there; silence: nobody knows. */
+  readonly watch?: { begun(): void; over(): void };
 };
 
 export type ScriptRun<Output> = {
@@ -48,5 +50,11 @@ export type Servers = {
     input: Input,
     flow: Flow<Received>,
   ): Promise<ScriptRun<Output> & { readonly received: Received }>;
+  /**
+   * Ends whatever runs on the server under the lease keys, whose ever it is, and has what comes later with an older
+   * fence refused. Settles when nothing of it is left. Failures: `fenced` when the server has seen a newer fence,
+   * `step-timeout` when something does not end, and those of reaching the server.
+   */
+  stop(context: RunContext): Promise<void>;
   close(): Promise<void>;
 };

@@ -13,7 +13,10 @@ import { pino } from "pino";
 import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Failure } from "../failure/failure.ts";
+import { deliver } from "../job/deliver.ts";
 import { Secret } from "../secrets/secret.ts";
+import { memoryWorld } from "../testing/memory-engine.ts";
+import { scanFamily } from "../testing/scan-family.ts";
 import { type Script, script, type Variables } from "./script.ts";
 import type { RunContext, Servers } from "./servers.ts";
 import type { SessionTarget } from "./sessions.ts";
@@ -252,6 +255,54 @@ describe.skipIf(!support.ok)("scripts on a real server", () => {
     expect(late).toMatchObject({ code: "fenced", kind: "permanent" });
     expect(await count("/root/late")).toBe(0);
   }, 30_000);
+
+  test("a stop ends what a cut run left, and refuses what it still sends", async () => {
+    const at = context();
+    const left = failureOfRun(viaCable.run(at, of("(trap '' TERM; sleep 905) & sleep 905"), {}));
+    await expect.poll(() => inside("pgrep -cfx 'sleep 905'")).toBe("2\n");
+    through.cut();
+    expect((await left).code).toBe("ssh-connection-lost");
+    await servers.stop({ ...at, fence: "1.20" });
+    expect(await inside("pgrep -cfx 'sleep 905'")).toBe("0\n");
+    const late = await failureOfRun(servers.run(at, of("echo late >>/root/late-stop"), {}));
+    expect(late.code).toBe("fenced");
+    expect(await count("/root/late-stop")).toBe(0);
+    expect((await failureOfRun(servers.stop(at))).code).toBe("fenced");
+    // Nothing runs there: that is proven, not a failure.
+    await servers.stop(context());
+  }, 120_000);
+
+  test("a cancelled job that does not stop ends what it left on the server before its journal closes", async () => {
+    const world = memoryWorld();
+    const hanging = of("(trap '' TERM; sleep 906) & sleep 906", 600_000);
+    const running = { ...hanging, output: () => undefined };
+    const host = scanFamily(
+      async (_, run) => {
+        await run.script("deploy", running, "server-1", {}).catch(() => {});
+        return new Promise<never>(() => {});
+      },
+      { exclusive: () => [`site.escalated`], timeoutMs: 600_000 },
+      { world, servers: viaCable },
+    );
+    await host.send();
+    const [delivery] = world.queue.ready(1);
+    if (!delivery) throw new Error("an item is expected");
+    const ended = deliver(host.engine, delivery, new AbortController().signal);
+    await expect.poll(() => inside("pgrep -cfx 'sleep 906'")).toBe("2\n");
+    // The server is cut off from the worker, so the run goes on there when the job is cancelled.
+    through.cut();
+    await world.clock.advance(1_000);
+    await host.control("cancel");
+    await world.clock.advance(12_000);
+    await ended;
+    expect((await host.names()).slice(-3)).toEqual([
+      "JobCancelEscalated",
+      "JobStarted",
+      "JobCancelled",
+    ]);
+    expect((await host.journal("job-1")).at(-1)?.data).toMatchObject({ openServerIds: [] });
+    expect(await inside("pgrep -cfx 'sleep 906'")).toBe("0\n");
+  }, 120_000);
 
   test("an attempt with a lower epoch is refused, whatever its number", async () => {
     const at = context({ fence: "2.5" });

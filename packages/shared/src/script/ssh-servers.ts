@@ -41,9 +41,11 @@ export function sshServers(options: SshServersOptions): Servers {
           mode: "run",
           upload: false,
         });
-        const report = await bounded(context, script, (signal) =>
+        beginning(context);
+        const running = bounded(context, script, (signal) =>
           runRemotely(connection, { opening, signal }),
-        ).catch((error: unknown) => {
+        );
+        const report = await watched(context, running).catch((error: unknown) => {
           if (isHandedOver(context.signal)) throw error;
           return stopped(context, connection, launch, error);
         });
@@ -53,8 +55,36 @@ export function sshServers(options: SshServersOptions): Servers {
       pool.withConnection(context, context.signal, (connection) =>
         transfer(context, connection, { script, variables: script.variables(input) }, flow),
       ),
+    stop: (context) =>
+      pool.withConnection(context, context.signal, async (connection) => {
+        const settings: Launch = {
+          ...{ ...context, mode: "stop", upload: false, timeoutMs: 0 },
+          step: stepHash(context.step, "stop", {}),
+        };
+        const opening = openingOf(settings, "");
+        await bounded(context, { name: "stop", timeoutMs: 0 }, (signal) =>
+          runRemotely(connection, { opening, signal }),
+        );
+      }),
     close: pool.close,
   };
+}
+
+function beginning({ signal, watch }: RunContext): void {
+  signal.throwIfAborted();
+  watch?.begun();
+}
+
+/** Tells the watch of a run: a report, and a fence that refused it, say that nothing of it is left on the server. */
+async function watched({ watch }: RunContext, running: Promise<Report>): Promise<Report> {
+  try {
+    const report = await running;
+    watch?.over();
+    return report;
+  } catch (error) {
+    if (classify(error).code === "fenced") watch?.over();
+    throw error;
+  }
 }
 
 function prepare(
@@ -106,7 +136,9 @@ async function stopped(
   if (context.signal.aborted && !connection.lost.aborted) {
     const opening = openingOf({ ...launch, mode: "stop" }, "");
     // A newer attempt may own the server by now: then this one is refused, which is right.
-    await runRemotely(connection, { opening, signal: AbortSignal.timeout(stopMs) }).catch(() => {});
+    await runRemotely(connection, { opening, signal: AbortSignal.timeout(stopMs) })
+      .then(() => context.watch?.over())
+      .catch(() => {});
   }
   throw error;
 }
@@ -125,8 +157,9 @@ async function transfer<Output, Received>(
   const cancel = new AbortController();
   const inner = { ...context, signal: AbortSignal.any([context.signal, cancel.signal]) };
   return bounded(inner, script, async (signal) => {
+    beginning(inner);
     const { channel, report, started, discard } = await begin(connection, { opening, signal });
-    const ending = report.then((value) => outcome(script, variables, value));
+    const ending = watched(inner, report).then((value) => outcome(script, variables, value));
     ending.catch(() => {});
     const over = new AbortController();
     const end = () => over.abort();

@@ -1,7 +1,7 @@
 /** Servers with canned answers per script name, in place of SSH. */
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
-import { failureOf } from "../failure/failure.ts";
+import { classify, failureOf } from "../failure/failure.ts";
 import type { Script } from "../script/script.ts";
 import type { Flow, RunContext, Servers } from "../script/servers.ts";
 
@@ -36,7 +36,11 @@ export const streamed = (output: unknown, bytes: Buffer | string): Streamed => (
 const isStreamed = (value: unknown): value is Streamed =>
   typeof value === "object" && value !== null && streamedMark in value;
 
-export type FakeServers = Servers & { readonly calls: readonly ServerCall[] };
+export type FakeServers = Servers & {
+  readonly calls: readonly ServerCall[];
+  /** What was to be ended there; the answer `stop`, an Error or a function of call and count, makes that fail. */
+  readonly stops: readonly ServerCall[];
+};
 
 async function flowOf<Received>(
   flow: Flow<Received>,
@@ -53,6 +57,7 @@ async function flowOf<Received>(
 /** Servers that answer from a table; a script without an answer is a Failure `protocol-error` that names it. */
 export function fakeServers(answers: Answers): FakeServers {
   const calls: ServerCall[] = [];
+  const stops: ServerCall[] = [];
   async function answer(context: RunContext, name: string, input: unknown) {
     context.signal.throwIfAborted();
     const { serverId, step } = context;
@@ -63,12 +68,17 @@ export function fakeServers(answers: Answers): FakeServers {
     }
     const canned = answers[name];
     const times = calls.filter(({ script }) => script === name).length;
+    context.watch?.begun();
     const given = typeof canned === "function" ? await canned(input, call, times) : canned;
+    // A cut tells nothing of the script's end; any other failure is the script's own.
+    const isCut = given instanceof Error && classify(given).code === "ssh-connection-lost";
+    if (!isCut) context.watch?.over();
     if (given instanceof Error) throw given;
     return { call, given, output: isStreamed(given) ? given.output : given };
   }
   return {
     calls,
+    stops,
     async run<Input, Output>(context: RunContext, script: Script<Input, Output>, input: Input) {
       const { output } = await answer(context, script.name, input);
       return { output: output as Output, exitCode: 0, outputTail: "" };
@@ -79,6 +89,15 @@ export function fakeServers(answers: Answers): FakeServers {
       const { call, given, output } = await answer(context, script.name, input);
       const received = await flowOf(flow, given, call);
       return { output: output as Output, received, exitCode: 0, outputTail: "" };
+    },
+    async stop(context) {
+      context.signal.throwIfAborted();
+      const { serverId, step } = context;
+      const told: ServerCall = { script: "stop", serverId, step, input: undefined, context };
+      stops.push(told);
+      const canned = answers["stop"];
+      const given = typeof canned === "function" ? await canned(told, stops.length) : canned;
+      if (given instanceof Error) throw given;
     },
     close: () => Promise.resolve(),
   };

@@ -102,6 +102,8 @@ export interface JobDeferred {
   code: string;
   reason: string;
   events: DecidedEvent[];
+  /** Servers on which a script of the attempt was begun whose end is not known. */
+  openServerIds: string[];
 }
 
 /** An attempt began. The sequence of this entry is the attempt's fence. */
@@ -146,7 +148,11 @@ export interface JobProgressed {
 export interface JobAttemptFailed {
   attempt: number;
   failure: FailureInfo | undefined;
-  nextAt: Date | undefined;
+  nextAt:
+    | Date
+    | undefined;
+  /** Servers on which a script of the attempt was begun whose end is not known. */
+  openServerIds: string[];
 }
 
 /** The job did what it was asked for. */
@@ -167,12 +173,16 @@ export interface JobFailed {
   failure: FailureInfo | undefined;
   events: DecidedEvent[];
   attempts: number;
+  /** Servers on which a script of the job may still run, although its end there was tried. Newer work under the same lease keys ends it. */
+  openServerIds: string[];
 }
 
 /** The job waits until an operator acts. */
 export interface JobParked {
   failure: FailureInfo | undefined;
   remedy: string;
+  /** Servers on which a script of the attempt was begun whose end is not known. */
+  openServerIds: string[];
 }
 
 /** An operator let a parked job go on. */
@@ -195,6 +205,8 @@ export interface JobCancelAcknowledged {
 /** The job's work did not stop within its time of grace: it was abandoned, and what it left on a server is ended there. */
 export interface JobCancelEscalated {
   reason: string;
+  /** Servers on which a script of the attempt was begun whose end is not known. */
+  openServerIds: string[];
 }
 
 /** The job ended because it was asked to, or because it expired. */
@@ -202,6 +214,8 @@ export interface JobCancelled {
   reason: string;
   actor: string;
   events: DecidedEvent[];
+  /** Servers on which a script of the job may still run, although its end there was tried. Newer work under the same lease keys ends it. */
+  openServerIds: string[];
 }
 
 /** A failed job starts again with fresh tries. */
@@ -1247,7 +1261,7 @@ export const JobWaiting: MessageFns<JobWaiting, "chom.jobs.v1.JobWaiting"> = {
 };
 
 function createBaseJobDeferred(): JobDeferred {
-  return { until: undefined, code: "", reason: "", events: [] };
+  return { until: undefined, code: "", reason: "", events: [], openServerIds: [] };
 }
 
 export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = {
@@ -1265,6 +1279,9 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
     }
     for (const v of message.events) {
       DecidedEvent.encode(v!, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.openServerIds) {
+      writer.uint32(42).string(v!);
     }
     return writer;
   },
@@ -1314,6 +1331,14 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
             message.events.push(DecidedEvent.decode(reader, reader.uint32()));
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.openServerIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1332,6 +1357,11 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
       code: isSet(object.code) ? globalThis.String(object.code) : "",
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
       events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => DecidedEvent.fromJSON(e)) : [],
+      openServerIds: globalThis.Array.isArray(object?.openServerIds)
+        ? object.openServerIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.open_server_ids)
+        ? object.open_server_ids.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -1349,6 +1379,9 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
     if (message.events?.length) {
       obj.events = message.events.map((e) => DecidedEvent.toJSON(e));
     }
+    if (message.openServerIds?.length) {
+      obj.openServerIds = message.openServerIds;
+    }
     return obj;
   },
 
@@ -1361,6 +1394,7 @@ export const JobDeferred: MessageFns<JobDeferred, "chom.jobs.v1.JobDeferred"> = 
     message.code = object.code ?? "";
     message.reason = object.reason ?? "";
     message.events = object.events?.map((e) => DecidedEvent.fromPartial(e)) || [];
+    message.openServerIds = object.openServerIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -1887,7 +1921,7 @@ export const JobProgressed: MessageFns<JobProgressed, "chom.jobs.v1.JobProgresse
 };
 
 function createBaseJobAttemptFailed(): JobAttemptFailed {
-  return { attempt: 0, failure: undefined, nextAt: undefined };
+  return { attempt: 0, failure: undefined, nextAt: undefined, openServerIds: [] };
 }
 
 export const JobAttemptFailed: MessageFns<JobAttemptFailed, "chom.jobs.v1.JobAttemptFailed"> = {
@@ -1902,6 +1936,9 @@ export const JobAttemptFailed: MessageFns<JobAttemptFailed, "chom.jobs.v1.JobAtt
     }
     if (message.nextAt !== undefined) {
       Timestamp.encode(toTimestamp(message.nextAt), writer.uint32(26).fork()).join();
+    }
+    for (const v of message.openServerIds) {
+      writer.uint32(34).string(v!);
     }
     return writer;
   },
@@ -1943,6 +1980,14 @@ export const JobAttemptFailed: MessageFns<JobAttemptFailed, "chom.jobs.v1.JobAtt
             message.nextAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.openServerIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1964,6 +2009,11 @@ export const JobAttemptFailed: MessageFns<JobAttemptFailed, "chom.jobs.v1.JobAtt
         : isSet(object.next_at)
         ? fromJsonTimestamp(object.next_at)
         : undefined,
+      openServerIds: globalThis.Array.isArray(object?.openServerIds)
+        ? object.openServerIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.open_server_ids)
+        ? object.open_server_ids.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -1978,6 +2028,9 @@ export const JobAttemptFailed: MessageFns<JobAttemptFailed, "chom.jobs.v1.JobAtt
     if (message.nextAt !== undefined) {
       obj.nextAt = message.nextAt.toISOString();
     }
+    if (message.openServerIds?.length) {
+      obj.openServerIds = message.openServerIds;
+    }
     return obj;
   },
 
@@ -1991,6 +2044,7 @@ export const JobAttemptFailed: MessageFns<JobAttemptFailed, "chom.jobs.v1.JobAtt
       ? FailureInfo.fromPartial(object.failure)
       : undefined;
     message.nextAt = object.nextAt ?? undefined;
+    message.openServerIds = object.openServerIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -2197,7 +2251,7 @@ export const JobSkipped: MessageFns<JobSkipped, "chom.jobs.v1.JobSkipped"> = {
 };
 
 function createBaseJobFailed(): JobFailed {
-  return { failure: undefined, events: [], attempts: 0 };
+  return { failure: undefined, events: [], attempts: 0, openServerIds: [] };
 }
 
 export const JobFailed: MessageFns<JobFailed, "chom.jobs.v1.JobFailed"> = {
@@ -2212,6 +2266,9 @@ export const JobFailed: MessageFns<JobFailed, "chom.jobs.v1.JobFailed"> = {
     }
     if (message.attempts !== 0) {
       writer.uint32(24).int32(message.attempts);
+    }
+    for (const v of message.openServerIds) {
+      writer.uint32(34).string(v!);
     }
     return writer;
   },
@@ -2253,6 +2310,14 @@ export const JobFailed: MessageFns<JobFailed, "chom.jobs.v1.JobFailed"> = {
             message.attempts = reader.int32();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.openServerIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2270,6 +2335,11 @@ export const JobFailed: MessageFns<JobFailed, "chom.jobs.v1.JobFailed"> = {
       failure: isSet(object.failure) ? FailureInfo.fromJSON(object.failure) : undefined,
       events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => DecidedEvent.fromJSON(e)) : [],
       attempts: isSet(object.attempts) ? globalThis.Number(object.attempts) : 0,
+      openServerIds: globalThis.Array.isArray(object?.openServerIds)
+        ? object.openServerIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.open_server_ids)
+        ? object.open_server_ids.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -2284,6 +2354,9 @@ export const JobFailed: MessageFns<JobFailed, "chom.jobs.v1.JobFailed"> = {
     if (message.attempts !== 0) {
       obj.attempts = Math.round(message.attempts);
     }
+    if (message.openServerIds?.length) {
+      obj.openServerIds = message.openServerIds;
+    }
     return obj;
   },
 
@@ -2297,12 +2370,13 @@ export const JobFailed: MessageFns<JobFailed, "chom.jobs.v1.JobFailed"> = {
       : undefined;
     message.events = object.events?.map((e) => DecidedEvent.fromPartial(e)) || [];
     message.attempts = object.attempts ?? 0;
+    message.openServerIds = object.openServerIds?.map((e) => e) || [];
     return message;
   },
 };
 
 function createBaseJobParked(): JobParked {
-  return { failure: undefined, remedy: "" };
+  return { failure: undefined, remedy: "", openServerIds: [] };
 }
 
 export const JobParked: MessageFns<JobParked, "chom.jobs.v1.JobParked"> = {
@@ -2314,6 +2388,9 @@ export const JobParked: MessageFns<JobParked, "chom.jobs.v1.JobParked"> = {
     }
     if (message.remedy !== "") {
       writer.uint32(18).string(message.remedy);
+    }
+    for (const v of message.openServerIds) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -2347,6 +2424,14 @@ export const JobParked: MessageFns<JobParked, "chom.jobs.v1.JobParked"> = {
             message.remedy = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.openServerIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2363,6 +2448,11 @@ export const JobParked: MessageFns<JobParked, "chom.jobs.v1.JobParked"> = {
     return {
       failure: isSet(object.failure) ? FailureInfo.fromJSON(object.failure) : undefined,
       remedy: isSet(object.remedy) ? globalThis.String(object.remedy) : "",
+      openServerIds: globalThis.Array.isArray(object?.openServerIds)
+        ? object.openServerIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.open_server_ids)
+        ? object.open_server_ids.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -2373,6 +2463,9 @@ export const JobParked: MessageFns<JobParked, "chom.jobs.v1.JobParked"> = {
     }
     if (message.remedy !== "") {
       obj.remedy = message.remedy;
+    }
+    if (message.openServerIds?.length) {
+      obj.openServerIds = message.openServerIds;
     }
     return obj;
   },
@@ -2386,6 +2479,7 @@ export const JobParked: MessageFns<JobParked, "chom.jobs.v1.JobParked"> = {
       ? FailureInfo.fromPartial(object.failure)
       : undefined;
     message.remedy = object.remedy ?? "";
+    message.openServerIds = object.openServerIds?.map((e) => e) || [];
     return message;
   },
 };
@@ -2634,7 +2728,7 @@ export const JobCancelAcknowledged: MessageFns<JobCancelAcknowledged, "chom.jobs
 };
 
 function createBaseJobCancelEscalated(): JobCancelEscalated {
-  return { reason: "" };
+  return { reason: "", openServerIds: [] };
 }
 
 export const JobCancelEscalated: MessageFns<JobCancelEscalated, "chom.jobs.v1.JobCancelEscalated"> = {
@@ -2643,6 +2737,9 @@ export const JobCancelEscalated: MessageFns<JobCancelEscalated, "chom.jobs.v1.Jo
   encode(message: JobCancelEscalated, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.reason !== "") {
       writer.uint32(10).string(message.reason);
+    }
+    for (const v of message.openServerIds) {
+      writer.uint32(18).string(v!);
     }
     return writer;
   },
@@ -2668,6 +2765,14 @@ export const JobCancelEscalated: MessageFns<JobCancelEscalated, "chom.jobs.v1.Jo
             message.reason = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.openServerIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2681,13 +2786,23 @@ export const JobCancelEscalated: MessageFns<JobCancelEscalated, "chom.jobs.v1.Jo
   },
 
   fromJSON(object: any): JobCancelEscalated {
-    return { reason: isSet(object.reason) ? globalThis.String(object.reason) : "" };
+    return {
+      reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
+      openServerIds: globalThis.Array.isArray(object?.openServerIds)
+        ? object.openServerIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.open_server_ids)
+        ? object.open_server_ids.map((e: any) => globalThis.String(e))
+        : [],
+    };
   },
 
   toJSON(message: JobCancelEscalated): unknown {
     const obj: any = {};
     if (message.reason !== "") {
       obj.reason = message.reason;
+    }
+    if (message.openServerIds?.length) {
+      obj.openServerIds = message.openServerIds;
     }
     return obj;
   },
@@ -2698,12 +2813,13 @@ export const JobCancelEscalated: MessageFns<JobCancelEscalated, "chom.jobs.v1.Jo
   fromPartial(object: DeepPartial<JobCancelEscalated>): JobCancelEscalated {
     const message = createBaseJobCancelEscalated();
     message.reason = object.reason ?? "";
+    message.openServerIds = object.openServerIds?.map((e) => e) || [];
     return message;
   },
 };
 
 function createBaseJobCancelled(): JobCancelled {
-  return { reason: "", actor: "", events: [] };
+  return { reason: "", actor: "", events: [], openServerIds: [] };
 }
 
 export const JobCancelled: MessageFns<JobCancelled, "chom.jobs.v1.JobCancelled"> = {
@@ -2718,6 +2834,9 @@ export const JobCancelled: MessageFns<JobCancelled, "chom.jobs.v1.JobCancelled">
     }
     for (const v of message.events) {
       DecidedEvent.encode(v!, writer.uint32(26).fork()).join();
+    }
+    for (const v of message.openServerIds) {
+      writer.uint32(34).string(v!);
     }
     return writer;
   },
@@ -2759,6 +2878,14 @@ export const JobCancelled: MessageFns<JobCancelled, "chom.jobs.v1.JobCancelled">
             message.events.push(DecidedEvent.decode(reader, reader.uint32()));
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.openServerIds.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2776,6 +2903,11 @@ export const JobCancelled: MessageFns<JobCancelled, "chom.jobs.v1.JobCancelled">
       reason: isSet(object.reason) ? globalThis.String(object.reason) : "",
       actor: isSet(object.actor) ? globalThis.String(object.actor) : "",
       events: globalThis.Array.isArray(object?.events) ? object.events.map((e: any) => DecidedEvent.fromJSON(e)) : [],
+      openServerIds: globalThis.Array.isArray(object?.openServerIds)
+        ? object.openServerIds.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.open_server_ids)
+        ? object.open_server_ids.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -2790,6 +2922,9 @@ export const JobCancelled: MessageFns<JobCancelled, "chom.jobs.v1.JobCancelled">
     if (message.events?.length) {
       obj.events = message.events.map((e) => DecidedEvent.toJSON(e));
     }
+    if (message.openServerIds?.length) {
+      obj.openServerIds = message.openServerIds;
+    }
     return obj;
   },
 
@@ -2801,6 +2936,7 @@ export const JobCancelled: MessageFns<JobCancelled, "chom.jobs.v1.JobCancelled">
     message.reason = object.reason ?? "";
     message.actor = object.actor ?? "";
     message.events = object.events?.map((e) => DecidedEvent.fromPartial(e)) || [];
+    message.openServerIds = object.openServerIds?.map((e) => e) || [];
     return message;
   },
 };
