@@ -63,6 +63,7 @@ test("however jobs end, are retried and told of, a batch finishes once and count
               ...{ failed: count("failed"), cancelled: count("cancelled") },
             },
             failedJobId: count("failed") > 0 ? "job" : "",
+            failingJobId: count("failed") > 0 ? "job" : "",
             recently: false,
           };
           const events = decide(batch, state, "look", seen);
@@ -104,13 +105,23 @@ test("a batch that awaits more does not finish, and finishes when told that noth
   const seen = {
     requested: 0,
     tally: { completed: 0, skipped: 0, failed: 0, cancelled: 0 },
-    ...{ failedJobId: "", recently: false },
+    ...{ failedJobId: "", failingJobId: "", recently: false },
   };
   expect(decide(batch, state, "look", seen)).toEqual([]);
   state = after(state, decide(batch, state, "add", { jobs: [], moreFollow: false }));
   expect(decide(batch, state, "look", seen).map(({ name }) => name)).toEqual([
     ...["BatchCompleted", "BatchFinished"],
   ]);
+});
+
+test("a failure whose facts are not told yet cancels the rest, and starts nothing that builds on them", () => {
+  const state = created(2);
+  const tally = { completed: 0, skipped: 0, failed: 0, cancelled: 0 };
+  const seen = { requested: 2, tally, failedJobId: "", failingJobId: "job", recently: false };
+  const names = decide(batch, state, "look", seen).map(({ name }) => name);
+  expect(names).toContain("BatchCancelled");
+  expect(names).not.toContain("BatchFailed");
+  expect(names).not.toContain("BatchFinished");
 });
 
 test("nothing is added to a batch that was cancelled", () => {
@@ -125,7 +136,7 @@ test("a skipped job is counted apart from completed ones, and its batch still co
   const state = created(2);
   const tally = { completed: 1, skipped: 1, failed: 0, cancelled: 0 };
   const events = decide(batch, state, "look", {
-    ...{ requested: 2, tally, failedJobId: "", recently: false },
+    ...{ requested: 2, tally, failedJobId: "", failingJobId: "", recently: false },
   });
   const names = events.map(({ name }) => name);
   expect(names.slice(-2)).toEqual(["BatchCompleted", "BatchFinished"]);

@@ -136,8 +136,10 @@ type Begin = Added & {
 export type Seen = {
   readonly requested: number;
   readonly tally: Tally;
-  /** One that failed, when any did. */
+  /** One that failed and whose facts are told, when any did. */
   readonly failedJobId: string;
+  /** One that failed, told or not: the rest need not wait to be cancelled. */
+  readonly failingJobId: string;
   /** A progress was told less than a second ago. */
   readonly recently: boolean;
 };
@@ -178,10 +180,10 @@ const commands = {
     return batchEvents.BatchCancelled({ actor, reason });
   },
   /** Total: what the jobs' ends lead to, told as often as one likes. */
-  look(state: BatchState, { requested, tally, failedJobId, recently }: Seen) {
+  look(state: BatchState, { requested, tally, failedJobId, failingJobId, recently }: Seen) {
     if (state.finished || state.specJson === "") return [];
     const fails = failedJobId !== "" && state.failedJobId === "";
-    const cancels = failedJobId !== "" && !state.allowFailures && !state.cancel;
+    const cancels = failingJobId !== "" && !state.allowFailures && !state.cancel;
     const isCancelled = cancels || state.cancel !== undefined;
     const isAllThere = requested >= state.jobsCount && !state.moreFollow;
     const isOver = endedOf(tally) >= requested && (isAllThere || isCancelled);
@@ -196,7 +198,7 @@ const commands = {
         : []),
       ...(fails ? [batchEvents.BatchFailed({ jobId: failedJobId })] : []),
       ...(cancels
-        ? [batchEvents.BatchCancelled({ actor: "system", reason: `job ${failedJobId} failed` })]
+        ? [batchEvents.BatchCancelled({ actor: "system", reason: `job ${failingJobId} failed` })]
         : []),
       ...(isOver && succeeded ? [batchEvents.BatchCompleted({})] : []),
       ...(isOver ? [batchEvents.BatchFinished(counts)] : []),

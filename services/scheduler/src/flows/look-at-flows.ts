@@ -7,14 +7,15 @@ import { jobControl } from "../job-control.ts";
 import { jobs } from "../tables.ts";
 import { type BatchState, batch, batchSpecOf, memberId, stepsOf, type Tally } from "./batch.ts";
 import { chain, type LinkEnd } from "./chain.ts";
+import { sideBySide } from "./side-by-side.ts";
 import { startStep } from "./start-step.ts";
 import { areFactsTold } from "./told-facts.ts";
-import { batches, chains, refusedJobs } from "./tables.ts";
+import { forgetFinished, isMembersEnd, lookUpMembers } from "./told-members.ts";
+import { batches, chains, refusedJobs, toldMembers } from "./tables.ts";
 
 const flowsMax = 500;
 /** Jobs asked for, or cancelled, in one pass over a batch. */
 const jobsMax = 1_000;
-const atOnce = 32;
 const toldEveryMs = 1_000;
 
 const outcomes: Readonly<Record<string, LinkEnd["outcome"]>> = {
@@ -68,14 +69,18 @@ function batchOutcome(row: typeof batches.$inferSelect | null): LinkEnd["outcome
 
 type Which = { readonly tenant: string; readonly batchId: string };
 
-/** The set of a batch's jobs by their ends. */
+/** The set of a batch's members by their ends. A job counts once its facts are told: what follows may build on them. */
 async function tallyOf(app: App, { tenant, batchId }: Which) {
   const count = sql<number>`count(*)::int`;
   const ofJobs = await app.db
-    .select({ state: jobs.state, count, example: sql<string>`min(${jobs.jobId})` })
+    .select({
+      ...{ state: jobs.state, count, example: sql<string>`min(${jobs.jobId})` },
+      isTold: sql<boolean>`coalesce(${toldMembers.told}, false)`,
+    })
     .from(jobs)
+    .leftJoin(toldMembers, isMembersEnd)
     .where(and(eq(jobs.tenant, tenant), eq(jobs.batchId, batchId)))
-    .groupBy(jobs.state);
+    .groupBy(jobs.state, toldMembers.told);
   const ofChains = await app.db
     .select({ status: chains.status, count, example: sql<string>`min(${chains.chainId})` })
     .from(chains)
@@ -86,7 +91,9 @@ async function tallyOf(app: App, { tenant, batchId }: Which) {
     .from(refusedJobs)
     .where(and(eq(refusedJobs.tenant, tenant), eq(refusedJobs.batchId, batchId)));
   const ends = [
-    ...ofJobs.map((row) => ({ ...row, outcome: outcomes[row.state] })),
+    ...ofJobs
+      .filter(({ isTold }) => isTold)
+      .map((row) => ({ ...row, outcome: outcomes[row.state] })),
     ...ofChains.map((row) => ({ ...row, outcome: chainOutcomes[row.status] })),
     { count: refused?.count ?? 0, example: refused?.example ?? "", outcome: "failed" as const },
   ];
@@ -97,20 +104,13 @@ async function tallyOf(app: App, { tenant, batchId }: Which) {
     ...{ completed: of("completed"), skipped: of("skipped") },
     ...{ failed: of("failed"), cancelled: of("cancelled") },
   };
-  return { tally, failedJobId: failed?.example ?? "" };
+  const failing = failed ?? ofJobs.find(({ state }) => outcomes[state] === "failed");
+  return { tally, failedJobId: failed?.example ?? "", failingJobId: failing?.example ?? "" };
 }
 
 const chainOutcomes: Readonly<Record<string, keyof Tally>> = {
   ...{ completed: "completed", failed: "failed", cancelled: "cancelled" },
 };
-
-async function sideBySide<T>(items: readonly T[], act: (item: T) => Promise<void>): Promise<void> {
-  const left = [...items];
-  const worker = async () => {
-    for (let item = left.shift(); item !== undefined; item = left.shift()) await act(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(atOnce, left.length) }, worker));
-}
 
 /** Asks for the next jobs of a batch; answers how many are asked for then. */
 async function requestMore(app: App, which: Which, state: BatchState): Promise<number> {
@@ -159,6 +159,7 @@ async function cancelRest(app: App, which: Which, { cancel }: BatchState): Promi
 
 /** Looks at every batch that has not finished. */
 export async function lookAtBatches(app: App, signal: AbortSignal): Promise<void> {
+  await forgetFinished(app);
   const open = await app.db
     .select()
     .from(batches)
@@ -176,9 +177,10 @@ async function lookAtBatch(app: App, which: Which, toldAt: Date): Promise<void> 
   const { state, sequence } = await app.load(batch, tenant, batchId);
   const requested = await requestMore(app, which, state);
   await cancelRest(app, which, state);
-  const { tally, failedJobId } = await tallyOf(app, which);
+  await lookUpMembers(app, which);
+  const tallied = await tallyOf(app, which);
   const recently = app.now().getTime() - toldAt.getTime() < toldEveryMs;
-  const seen = { requested, tally, failedJobId, recently };
+  const seen = { requested, ...tallied, recently };
   // Whatever came behind this sequence is looked at anew.
   const eventSeed = hashId("batch-look", batchId, sequence);
   await app.handle(batch, batchId, "look", seen, { tenant, actor: "system", eventSeed });

@@ -42,6 +42,25 @@ export const batches = scheduler.table(
   (table) => [primaryKey({ name: "batches_pk", columns: [table.tenant, table.batchId] })],
 );
 
+/** Members of open batches that have ended, and whether their facts were told: each is looked up once when all goes well. */
+export const toldMembers = scheduler.table(
+  "told_members",
+  {
+    tenant: text("tenant").notNull(),
+    family: text("family").notNull(),
+    jobId: text("job_id").notNull(),
+    /** A retry of the job is another end with facts of its own. */
+    generation: integer("generation").notNull(),
+    batchId: text("batch_id").notNull(),
+    told: boolean("told").notNull(),
+    /** Of one that is not told: not looked at again before this. */
+    lookAt: moment("look_at").notNull(),
+  },
+  (table) => [
+    primaryKey({ name: "told_members_pk", columns: [table.tenant, table.family, table.jobId] }),
+  ],
+);
+
 export const refusedJobs = scheduler.table(
   "refused_jobs",
   {
