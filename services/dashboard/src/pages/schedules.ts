@@ -5,7 +5,7 @@ import { ago, clock, span } from "../view/format.ts";
 import { type Html, html, type Value } from "../view/html.ts";
 import type { View } from "../view/layout.ts";
 import { facts, jobLink, linkTo, panel, status, table, type Tone } from "../view/parts.ts";
-import { type Action, formSecretField, may, type Page, part } from "../web/page.ts";
+import { type Action, caughtUp, formSecretField, may, type Page, part } from "../web/page.ts";
 import { nextPage } from "./jobs.ts";
 
 /** When it runs, in words. */
@@ -92,10 +92,10 @@ const tickTable = (ticks: readonly Tick[], now: Date): Html =>
 export async function schedulePage(page: Page): Promise<View> {
   const { services, params, query, now } = page;
   const scheduleId = params["id"] ?? "";
-  const { schedule, upcoming } = await services.schedules.getSchedule({
-    scheduleId,
-    minPosition: 0n,
-  });
+  const changed = /^\d{1,15}$/.exec(query.get("at") ?? "")?.[0] ?? "0";
+  const { schedule, upcoming } = await caughtUp(BigInt(changed), (minPosition) =>
+    services.schedules.getSchedule({ scheduleId, minPosition }),
+  );
   const ticks = services.schedules.listTicks({
     scheduleId,
     pageSize: 100,
@@ -134,11 +134,16 @@ export async function actOnSchedule({ services, form, params }: Action): Promise
   const scheduleId = params["id"] ?? "";
   const verb = form.get("do") ?? "";
   const reason = "asked on the dashboard";
-  if (verb === "pause")
-    await services.schedules.pauseSchedule({ scheduleId, reason, until: undefined });
-  else if (verb === "run")
-    await services.schedules.runSchedule({ scheduleId, requestId: `dashboard-${randomUUID()}` });
-  else await services.schedules.resumeSchedule({ scheduleId, reason });
-  const did = verb === "pause" || verb === "run" ? verb : "resume";
-  return linkTo(pathOf(scheduleId), { did: `schedule-${did}` });
+  if (verb === "run") {
+    const requestId = `dashboard-${randomUUID()}`;
+    await services.schedules.runSchedule({ scheduleId, requestId });
+    return linkTo(pathOf(scheduleId), { did: "schedule-run" });
+  }
+  const { position } =
+    verb === "pause"
+      ? await services.schedules.pauseSchedule({ scheduleId, reason, until: undefined })
+      : await services.schedules.resumeSchedule({ scheduleId, reason });
+  const did = verb === "pause" ? "schedule-pause" : "schedule-resume";
+  // The page after it shows the change, however far the read model was behind.
+  return linkTo(pathOf(scheduleId), { did, at: String(position) });
 }
