@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { toStderr } from "@chom/stack/progress";
 import { agreementFaults } from "./agreement.ts";
 import { render, resolveKustomize } from "./kustomize.ts";
-import { notOnOneMachine, rules } from "./rules.ts";
+import { notFollowed, notOnOneMachine, rules } from "./rules.ts";
 import { checkSchemas } from "./schemas.ts";
 
 const kustomize = await resolveKustomize(toStderr);
@@ -26,4 +26,5 @@ for (const overlay of ["dev", "prod"]) {
   );
   faults += found.length;
 }
+for (const [id, why] of Object.entries(notFollowed)) console.log(`not followed: ${id}: ${why}`);
 process.exitCode = faults === 0 ? 0 : 1;

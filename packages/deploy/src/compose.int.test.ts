@@ -43,7 +43,10 @@ async function startBroker(folder: string): Promise<number> {
     .replace("0.0.0.0:4222", `127.0.0.1:${port}`)
     .replace("0.0.0.0:8222", `127.0.0.1:${http}`);
   writeFileSync(join(folder, "nats/nats.conf"), conf);
-  const broker = startChild(await resolveNatsServer(silent), ["-c", join(folder, "nats/nats.conf")]);
+  const broker = startChild(await resolveNatsServer(silent), [
+    "-c",
+    join(folder, "nats/nats.conf"),
+  ]);
   ends.push(() => broker.stop());
   await waitUntilReady(
     "nats-server",
