@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Child, startChild, waitUntilReady } from "@chom/stack/child-process";
@@ -67,6 +67,13 @@ async function startDatabase(folder: string): Promise<number> {
   return server.port;
 }
 
+/** The dashboard has no such file. */
+function pointAtDatabase(urlFile: string, port: number): void {
+  if (!existsSync(urlFile)) return;
+  const url = readFileSync(urlFile, "utf8").replace("@postgres:5432/", `@127.0.0.1:${port}/`);
+  writeFileSync(urlFile, url);
+}
+
 it("keys, broker, roles and settings of the compose file start every service in production", async () => {
   const scratch = scratchFolder("compose");
   ends.push(scratch.remove);
@@ -86,7 +93,7 @@ it("keys, broker, roles and settings of the compose file start every service in 
       .replace("/etc/chom/", `${folder}/${name}/`)
       .replace("0.0.0.0:8443", `127.0.0.1:${ports.get(name)}`)
       .replace(/:9464$/, ":0")
-      .replace("credentials:8443", `localhost:${ports.get("credentials")}`);
+      .replace(/^(\w+):8443$/, (_all, host: string) => `localhost:${ports.get(host)}`);
   const environment = (name: string) =>
     Object.fromEntries(
       Object.entries(file.services[name]?.environment ?? {}).map(([key, value]) => [
@@ -105,9 +112,7 @@ it("keys, broker, roles and settings of the compose file start every service in 
   const services = names.filter((name) => name !== "topology");
   const children = new Map<string, Child>();
   for (const name of services) {
-    const urlFile = join(folder, name, "secrets/postgres.url");
-    const url = readFileSync(urlFile, "utf8").replace("@postgres:5432/", `@127.0.0.1:${database}/`);
-    writeFileSync(urlFile, url);
+    pointAtDatabase(join(folder, name, "secrets/postgres.url"), database);
     const child = startChild(process.execPath, [`${root}services/${name}/src/main.ts`], {
       cwd: root,
       env: environment(name),
