@@ -42,6 +42,11 @@ const checks: Check[] = [
     command: process.execPath,
     args: ["tools/security-cases.ts", "--check"],
   },
+  {
+    name: "kubernetes manifests",
+    command: process.execPath,
+    args: ["packages/deploy/src/check-manifests.ts"],
+  },
   { name: "duplicates", command: bin("jscpd"), args: ["packages", "services", "tools"] },
   { name: "proto lint", command: bin("buf"), args: ["lint"] },
   ...(base

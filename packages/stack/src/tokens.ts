@@ -17,10 +17,13 @@ export type TokenOptions = {
   audience?: string;
 };
 
-/** Makes an issuer with a fresh EdDSA key, whose public half is written into `folder`. */
-export async function createTokenIssuer(folder: string): Promise<TokenIssuer> {
+/**
+ * Makes an issuer with a fresh EdDSA key, whose public half is written into `folder`. The default name of the key says
+ * that it is none for production, which refuses it.
+ */
+export async function createTokenIssuer(folder: string, keyId = "stack"): Promise<TokenIssuer> {
   const { publicKey, privateKey } = await generateKeyPair("EdDSA", { crv: "Ed25519" });
-  const jwk = { ...(await exportJWK(publicKey)), kid: "stack", alg: "EdDSA", use: "sig" };
+  const jwk = { ...(await exportJWK(publicKey)), kid: keyId, alg: "EdDSA", use: "sig" };
   const keysFile = join(folder, "token-keys.json");
   writeFileSync(keysFile, JSON.stringify({ keys: [jwk] }), { mode: 0o600 });
   return {
@@ -28,7 +31,7 @@ export async function createTokenIssuer(folder: string): Promise<TokenIssuer> {
     issue: (tenant, options = {}) => {
       const nowSeconds = Math.floor(Date.now() / 1_000);
       return new SignJWT({ tenant, permissions: options.permissions ?? ["*"] })
-        .setProtectedHeader({ alg: "EdDSA", kid: "stack" })
+        .setProtectedHeader({ alg: "EdDSA", kid: keyId })
         .setSubject(options.actor ?? "demo")
         .setAudience(options.audience ?? "chom")
         .setIssuedAt(nowSeconds)
