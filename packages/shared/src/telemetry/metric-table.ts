@@ -107,6 +107,12 @@ export const metricTable = {
     help: "Entries between a read model and the head of its stream.",
     labels: ["projection"],
   },
+  chom_projection_behind_seconds: {
+    kind: "gauge",
+    unit: "s",
+    help: "How long a read model has not reached what was the head of its stream then.",
+    labels: ["projection"],
+  },
   chom_projection_batch_seconds: {
     kind: "histogram",
     unit: "s",

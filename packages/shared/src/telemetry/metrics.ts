@@ -1,5 +1,6 @@
 /** Measuring: costs a look at one variable until a meter is given; `start-metrics.ts` gives one. */
 import type { Attributes, Counter, Histogram, Meter, ObservableGauge } from "@opentelemetry/api";
+import { classify } from "../failure/failure.ts";
 import { type LabelsOf, type MetricName, metricTable, type NamesOf } from "./metric-table.ts";
 
 type Instruments = {
@@ -99,11 +100,10 @@ export function gauge<Name extends NamesOf<"gauge">>(
   if (instruments) watch(instruments, declared);
 }
 
-/** Runs work and notes how long it took, labelled with `ok` or the code that `codeOf` finds in what it throws. */
+/** Runs work and notes how long it took, with `ok` or the code of the failure that it threw. */
 export async function timing<T>(
   work: () => Promise<T>,
   note: (outcome: string, durationMs: number) => void,
-  codeOf: (error: unknown) => string,
 ): Promise<T> {
   if (!instruments) return work();
   const from = performance.now();
@@ -112,7 +112,23 @@ export async function timing<T>(
     note("ok", performance.now() - from);
     return result;
   } catch (error) {
-    note(codeOf(error), performance.now() - from);
+    note(classify(error).code, performance.now() - from);
     throw error;
   }
+}
+
+/** A reading for several gauges that is made anew after `maxAgeMs` only, so that looking often costs no more. */
+export function sharedReading<T>(maxAgeMs: number, read: () => Promise<T>): () => Promise<T> {
+  let last: { readonly at: number; readonly value: Promise<T> } | undefined;
+  return () => {
+    const now = performance.now();
+    if (!last || now - last.at >= maxAgeMs) {
+      const value = read();
+      value.catch(() => {
+        last = undefined;
+      });
+      last = { at: now, value };
+    }
+    return last.value;
+  };
 }

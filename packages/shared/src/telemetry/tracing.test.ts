@@ -53,11 +53,11 @@ describe("with a tracer", () => {
   });
 
   test("a failure marks its span with its code, and never with its words", async () => {
-    const broken = inSpan({ name: "step" }, async () => {
+    const broken = inSpan({ name: "step", parent: "" }, async () => {
       throw failureOf("disk-full", "shop.example.com has no room");
     });
     await expect(broken).rejects.toMatchObject({ code: "disk-full" });
-    await inSpan({ name: "attempt" }, async () => noteFailure("worker-lost"));
+    await inSpan({ name: "attempt", parent: "" }, async () => noteFailure("worker-lost"));
     await stop();
     expect(sent.map(({ status }) => status.message)).toEqual(["disk-full", "worker-lost"]);
     expect(JSON.stringify(sent.map(({ status, events }) => [status, events]))).not.toContain(
@@ -77,9 +77,15 @@ describe("with a tracer", () => {
   });
 
   test("a later attempt is linked to the earlier one; what is no traceparent is no link", async () => {
-    await inSpan({ name: "attempt", links: [caller, "", "nonsense"] }, async () => {});
+    await inSpan({ name: "attempt", parent: "", links: [caller, "", "nonsense"] }, async () => {});
     await stop();
     expect(sent[0]?.links.map(({ context }) => context.spanId)).toEqual(["b7ad6b7169203331"]);
+  });
+
+  test("a part of nothing is no trace of its own, and its work is done all the same", async () => {
+    expect(await inSpan({ name: "ssh connect", kind: "client" }, async () => "done")).toBe("done");
+    await stop();
+    expect(sent).toEqual([]);
   });
 
   test("what is logged within a span carries its ids", async () => {

@@ -100,10 +100,15 @@ function failed(span: Span, error: unknown): void {
   span.setStatus({ code: SpanStatusCode.ERROR, message: code });
 }
 
-/** Runs work within a span that ends with it; what it throws marks the span with its code. */
+/**
+ * Runs work within a span that ends with it; what it throws marks the span with its code. A part of nothing (an
+ * `internal` or `client` span while no other is under way) is no trace of its own: then the work just runs.
+ */
 export async function inSpan<T>(settings: SpanSettings, work: () => Promise<T>): Promise<T> {
   if (!tracer) return work();
   const { name, kind = "internal", parent, links, facts } = settings;
+  const isPart = parent === undefined && (kind === "internal" || kind === "client");
+  if (isPart && !trace.getActiveSpan()) return work();
   const around = parentContext(parent);
   const options = { kind: kinds[kind], links: linksOf(links), attributes: facts ?? {} };
   const span = tracer.startSpan(name, options, around);
