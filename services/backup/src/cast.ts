@@ -26,6 +26,7 @@ import { presentSites, siteBackupList } from "./site-backups.ts";
 import { restoreBackup } from "./restore-backup.ts";
 import { defaultRules } from "./retention.ts";
 import { backupRpc } from "./rpc.ts";
+import { showBackups } from "./show-backups.ts";
 import { localVault } from "./vault-local.ts";
 import { vaultSweep } from "./vault-sweep.ts";
 import { verifyBackup } from "./verify-backup.ts";
@@ -50,6 +51,7 @@ export function cast(app: App, given: Values<typeof settings>): Cast {
   const vault = openVault(given.vault, given.vaultCredentials);
   const local = localFolder === undefined ? undefined : localVault(localFolder);
   const keys = readBackupKeys(given.identity);
+  showBackups(app);
   const rules = { ...defaultRules, daily, weekly, monthly };
   const deps = { vault, keys, load: app.load };
   const isProduction = given.environment === "production";

@@ -17,6 +17,7 @@ import { defaultMaxAgeDays, rotationStates } from "./rotation-plan.ts";
 import { rotationsRpc } from "./rotations-rpc.ts";
 import { credentialsRpc } from "./rpc.ts";
 import { signerGuard, signerLimits } from "./signer-guard.ts";
+import { showKeys } from "./show-keys.ts";
 import { signerRpc } from "./signer-rpc.ts";
 import { tokenList } from "./token-rows.ts";
 import { tokensRpc } from "./tokens-rpc.ts";
@@ -36,6 +37,7 @@ await serve({
     ...signerLimits,
   },
   cast: (app, { networks, maxAgeDays, ...limits }) => {
+    showKeys(app);
     const decided = keyDecisions(app);
     const store = auditedStore(keyStore(app), decided);
     const signer = auditedPorts(localSigner({ app, store, networks }), decided);

@@ -3,6 +3,7 @@ import { isId } from "@chom/shared/aggregate/id";
 import { type Failure, failureOf, transient } from "@chom/shared/failure/failure";
 import type { App } from "@chom/shared/service/app";
 import { int } from "@chom/shared/service/settings";
+import { count as counted } from "@chom/shared/telemetry/metrics";
 import { windowCount } from "./rate-cap.ts";
 import type { JobClaim } from "./running-job.ts";
 
@@ -85,6 +86,7 @@ type Denial = { readonly code: string; readonly reason: string };
 function teller(parts: GuardParts) {
   const told = new Map<string, { at: number; untold: number; total: number }>();
   return (service: string, { tenant, jobId, serverId, fence }: JobClaim, denial: Denial) => {
+    counted("chom_signer_denials_total", { code: denial.code });
     const now = parts.now();
     const at = now.getTime();
     const last = told.get(service) ?? { at: -Infinity, untold: 0, total: 0 };

@@ -12,6 +12,7 @@ import { secureSites } from "./reactors.ts";
 import { renewCertificate } from "./renew-certificate.ts";
 import { renewalSweep } from "./renewals.ts";
 import { sslRpc } from "./rpc.ts";
+import { showCertificates } from "./show-certificates.ts";
 import { siteFacts } from "./site-facts.ts";
 
 const settings = {
@@ -27,6 +28,7 @@ await serve({
   migrations: new URL("../migrations", import.meta.url),
   settings,
   cast: async (app, { directoryUrl, rootsFile, profile, contact, dnsServers }) => {
+    showCertificates(app);
     const ca = acmeClient({
       directoryUrl,
       accountKey: await loadAccountKey(app, directoryUrl),

@@ -13,6 +13,7 @@ import { eventSubject } from "../topology/subjects.ts";
 import { decodeEntry, encodeEvent } from "./codec.ts";
 import type { Entry, EventLog } from "./event-log.ts";
 import { newerHistory, newerThan } from "./newer.ts";
+import { currentTraceparent } from "../telemetry/tracing.ts";
 
 export type Histories = {
   readonly log: EventLog;
@@ -28,7 +29,6 @@ export type CommandCause = {
   readonly actor: string;
   readonly causationId?: string;
   readonly correlationId?: string;
-  readonly traceparent?: string;
   readonly eventSeed: string;
 };
 
@@ -114,5 +114,5 @@ const envelopeOf = (cause: CommandCause, source: string) => ({
   actor: cause.actor,
   causationId: cause.causationId ?? "",
   correlationId: cause.correlationId ?? cause.causationId ?? cause.eventSeed,
-  traceparent: cause.traceparent ?? "",
+  traceparent: currentTraceparent(),
 });

@@ -1,6 +1,7 @@
 /** The event log on JetStream. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { classify, transient } from "../failure/failure.ts";
+import { timed, timing } from "../telemetry/metrics.ts";
 import { liveSubject, subjectMatches } from "../topology/subjects.ts";
 import { epochKey } from "../topology/topology.ts";
 import { entryOf } from "./envelope.ts";
@@ -36,7 +37,11 @@ export function jetstreamLog(nats: Nats): EventLog {
     append: async (stream, subject, expected, entries) => {
       if (!hasEntries(entries)) return expected;
       const group = groups[stream];
-      return append({ nats, group, stream, subject, expected, entries }, () => performance.now());
+      const now = () => performance.now();
+      return timing(
+        () => append({ nats, group, stream, subject, expected, entries }, now),
+        (outcome, tookMs) => timed("chom_log_append_seconds", { stream, outcome }, tookMs),
+      );
     },
     read: (stream, filter, afterSequence, batch) =>
       persist(() => read(nats, { stream, filter, batch }, afterSequence)),

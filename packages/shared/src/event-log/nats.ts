@@ -12,6 +12,7 @@ import {
 } from "@nats-io/transport-node";
 import { failureOf, transient } from "../failure/failure.ts";
 import type { Secret } from "../secrets/secret.ts";
+import { count } from "../telemetry/metrics.ts";
 import { listen } from "./inbox.ts";
 import { lightRequest } from "./light-request.ts";
 
@@ -52,10 +53,21 @@ export async function connectNats(options: NatsOptions): Promise<Nats> {
       ...(caFile ? { tls: { ca: readFileSync(caFile, "utf8") } } : {}),
     });
     const nats: Nats = Object.assign(connection, { inboxPrefix });
+    countReconnects(nats);
     return Object.assign(nats, { request: lightRequest(nats) });
   } catch (error) {
     throw transient("log-unavailable", "the broker does not answer", { cause: error });
   }
+}
+
+function countReconnects(nats: Nats): void {
+  const follow = async () => {
+    for await (const { type } of nats.status()) {
+      if (type === "reconnect") count("chom_nats_reconnects_total", {});
+    }
+  };
+  // The iterator ends with the connection, whose owner hears of that elsewhere.
+  follow().catch(() => undefined);
 }
 
 /** An error that the JetStream API answered. `code` is its `err_code`, like 10071. */

@@ -6,6 +6,7 @@ import { loadAggregate } from "../event-log/aggregates.ts";
 import { encodeEvent } from "../event-log/codec.ts";
 import type { NewEntry } from "../event-log/event-log.ts";
 import { classify } from "../failure/failure.ts";
+import { currentTraceparent } from "../telemetry/tracing.ts";
 import { eventSubject } from "../topology/subjects.ts";
 import type { Engine } from "./engine.ts";
 import type { AnyJob } from "./job.ts";
@@ -31,7 +32,7 @@ const envelopeOf = (engine: Engine, jobId: string, state: JobState) => ({
   actor: state.queued?.actor ?? "system",
   causationId: jobId,
   correlationId: state.queued?.correlationId ?? jobId,
-  traceparent: state.queued?.traceparent ?? "",
+  traceparent: currentTraceparent() || (state.queued?.traceparent ?? ""),
 });
 
 /** What the command decides now. A command that throws although it must not is logged and decides nothing. */

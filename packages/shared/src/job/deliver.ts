@@ -5,6 +5,7 @@ import { classify } from "../failure/failure.ts";
 import type { Lease } from "../lease/lease.ts";
 import { lookAgainMsOf, turnAfterMs } from "../lease/lines.ts";
 import type { Ticket } from "../lease/tickets.ts";
+import { inSpan, isTracing } from "../telemetry/tracing.ts";
 import { leaseKey, runLeaseKey } from "../topology/subjects.ts";
 import { runAttempt } from "./attempt.ts";
 import { endCancelled, endFailed, type Next } from "./bad-ends.ts";
@@ -23,7 +24,7 @@ import { askTurn, judged, type NotYet, type GiveBack } from "./turns.ts";
 import type { Delivery } from "./work-queue.ts";
 import { dropClaim, duplicateReason, otherOwner, uniqueOf } from "./unique.ts";
 import { endUnstarted } from "./unstarted.ts";
-import { reporting } from "./work-report.ts";
+import { measureStart, reporting } from "./work-report.ts";
 
 /** Waits up to this long keep their item; longer ones become a schedule, because a waiting item holds a slot. */
 const nakMaxMs = 5_000;
@@ -93,6 +94,29 @@ export async function deliver(
     engine.logger.error({ jobId, job: journal.state().queued?.jobName }, "unknown job");
     return finish(hands, inMs(hands, unknownJobMs));
   }
+  return traced(hands, job, () => own(hands, job, move));
+}
+
+/** A span of this delivery: a child of whoever queued the job, linked to the attempt before. */
+function traced(
+  { engine, journal }: Hands,
+  { name }: AnyJob,
+  work: () => Promise<void>,
+): Promise<void> {
+  if (!isTracing()) return work();
+  const { queued, startedTraceparent } = journal.state();
+  const { family } = engine;
+  const { tenant, jobId } = journal;
+  const facts = { "chom.tenant": tenant, "chom.family": family, "chom.job.id": jobId };
+  const place = { parent: queued?.traceparent ?? "", links: [startedTraceparent] };
+  const about = { name: `run ${name}`, kind: "consumer" as const };
+  return inSpan({ ...about, ...place, facts: { ...facts, "chom.job.name": name } }, work);
+}
+
+/** Takes the run lease and makes the moves under it. */
+async function own(hands: Hands, job: AnyJob, move: Move): Promise<void> {
+  const { engine, delivery, journal } = hands;
+  const { tenant, jobId } = delivery;
   const owner = `${engine.worker} ${engine.newId()}`;
   const acquired = await engine.leases.acquire(runLeaseKey(tenant, engine.family, jobId), owner);
   if ("heldBy" in acquired) return finish(hands, inMs(hands, lookAgainMs(delivery)));
@@ -275,6 +299,7 @@ async function start(
   const { queued, generation, everStarted } = journal.state();
   const { job, input, attempt, leaseKeys } = begun;
   const timeoutMs = attemptMs(engine, queued?.timeoutMs);
+  measureStart(engine, journal.state());
   const events = everStarted ? [] : await decideStarted({ engine, job, journal, input });
   const sequence = await journal.request([
     journalEvents.JobStarted({

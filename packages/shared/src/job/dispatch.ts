@@ -3,6 +3,7 @@ import { isId } from "../aggregate/id.ts";
 import type { Entry } from "../event-log/event-log.ts";
 import { classify, conflict, type FieldViolation, invalid, transient } from "../failure/failure.ts";
 import type { DispatchCommand } from "../service/app.ts";
+import { inSpan } from "../telemetry/tracing.ts";
 import type { Engine } from "./engine.ts";
 import type { AnyJob, DispatchOptions } from "./job.ts";
 import { openJournal } from "./journal-writer.ts";
@@ -179,42 +180,49 @@ async function claimed(engine: Engine, wish: UniqueWish) {
  */
 export const createDispatch =
   (engine: Engine): Dispatch =>
-  async (command) => {
-    const { job, tenant, jobId, options = {} } = command;
-    const chosen = chosenOf(job, command.input, options);
-    const violations = violationsOf(command, chosen);
-    if (violations.length > 0) throw invalid(violations);
-    const event = queuedOf(engine, command, chosen);
-    const unique = { tenant, jobId, jobName: job.name, uniqueKey: chosen.uniqueKey };
-    const before = chosen.uniqueKey === "" ? undefined : await claimed(engine, unique);
-    if (before) return before;
-    // Most ids are new: appending finds out, and reads when it is not.
-    const journal = await openJournal(engine, { tenant, jobId }, "nothing");
-    let created = false;
-    if (!journal.state().queued) {
-      try {
-        await journal.request([event], {
-          actor: command.actor,
-          correlationId: command.correlationId ?? command.causationId ?? jobId,
-          causationId: command.causationId ?? "",
-        });
-        created = true;
-      } catch (error) {
-        if (classify(error).code !== "wrong-sequence") throw error;
-      }
-    }
-    const state = journal.state();
-    if (!state.queued)
-      throw transient("log-unavailable", `the journal of ${jobId} cannot be read yet`);
-    if (state.queued.inputHash !== event.data.inputHash) {
-      throw conflict("already-exists", `job ${jobId} exists with another input`);
-    }
-    const faster =
-      created && unique.uniqueKey !== "" ? await otherOwner(engine, unique) : undefined;
-    if (faster) {
-      await endUnstarted(engine, journal, { reason: duplicateReason(faster), actor: "system" });
-      return pendingInstead(engine, tenant, faster);
-    }
-    await putInQueue(engine, { tenant, jobId }, state, journal.first());
-    return { jobId, position: state.queued.sequence, created };
+  (command) => {
+    const { job, tenant, jobId } = command;
+    const facts = { "chom.tenant": tenant, "chom.job.id": jobId, "chom.job.name": job.name };
+    const name = `queue ${job.name}`;
+    // The journal's first entry carries this span's context: all attempts are its children.
+    return inSpan({ name, kind: "producer", facts }, () => dispatch(engine, command));
   };
+
+async function dispatch(engine: Engine, command: DispatchCommand): ReturnType<Dispatch> {
+  const { job, tenant, jobId, options = {} } = command;
+  const chosen = chosenOf(job, command.input, options);
+  const violations = violationsOf(command, chosen);
+  if (violations.length > 0) throw invalid(violations);
+  const event = queuedOf(engine, command, chosen);
+  const unique = { tenant, jobId, jobName: job.name, uniqueKey: chosen.uniqueKey };
+  const before = chosen.uniqueKey === "" ? undefined : await claimed(engine, unique);
+  if (before) return before;
+  // Most ids are new: appending finds out, and reads when it is not.
+  const journal = await openJournal(engine, { tenant, jobId }, "nothing");
+  let created = false;
+  if (!journal.state().queued) {
+    try {
+      await journal.request([event], {
+        actor: command.actor,
+        correlationId: command.correlationId ?? command.causationId ?? jobId,
+        causationId: command.causationId ?? "",
+      });
+      created = true;
+    } catch (error) {
+      if (classify(error).code !== "wrong-sequence") throw error;
+    }
+  }
+  const state = journal.state();
+  if (!state.queued)
+    throw transient("log-unavailable", `the journal of ${jobId} cannot be read yet`);
+  if (state.queued.inputHash !== event.data.inputHash) {
+    throw conflict("already-exists", `job ${jobId} exists with another input`);
+  }
+  const faster = created && unique.uniqueKey !== "" ? await otherOwner(engine, unique) : undefined;
+  if (faster) {
+    await endUnstarted(engine, journal, { reason: duplicateReason(faster), actor: "system" });
+    return pendingInstead(engine, tenant, faster);
+  }
+  await putInQueue(engine, { tenant, jobId }, state, journal.first());
+  return { jobId, position: state.queued.sequence, created };
+}

@@ -44,6 +44,10 @@ export type JobState = {
   readonly finishes: ReadonlyMap<string, number>;
   /** The lease waited for, empty when none. */
   readonly waitingFor: string;
+  /** Since when it waits for anything before its next start. */
+  readonly waitingSince: Date | undefined;
+  /** Trace context of the last JobStarted; empty when there is none. */
+  readonly startedTraceparent: string;
   /** Not before this. */
   readonly dueAt: Date | undefined;
   /** Deferrals in a row with the same code. */
@@ -79,6 +83,8 @@ export const noJob: JobState = {
   steps: new Map(),
   finishes: new Map(),
   waitingFor: "",
+  waitingSince: undefined,
+  startedTraceparent: "",
   dueAt: undefined,
   deferrals: { code: "", count: 0 },
   parked: undefined,
@@ -112,8 +118,10 @@ function started(state: JobState, entry: Named<"JobStarted">): JobState {
     attempts: undoing ? state.attempts : data.attempt,
     everStarted: true,
     startedSequence: meta.position,
+    startedTraceparent: entry.traceparent,
     running: { sequence: meta.position, attempt: data.attempt },
     waitingFor: "",
+    waitingSince: undefined,
     dueAt: undefined,
     undoRuns: state.undoRuns + (undoing ? 1 : 0),
     decided: [...state.decided, ...data.events],
@@ -164,7 +172,8 @@ function deferred(state: JobState, entry: Named<"JobDeferred">): JobState {
 function retried(state: JobState, generation: number): JobState {
   const { queued, sequence, startedSequence, everStarted, finishes, decided, openServers } = state;
   const kept = { queued, sequence, startedSequence, everStarted, finishes, decided, openServers };
-  return { ...noJob, ...kept, generation };
+  const { startedTraceparent } = state;
+  return { ...noJob, ...kept, startedTraceparent, generation };
 }
 
 function evolve(state: JobState, entry: JournalEntry): JobState {
@@ -178,7 +187,11 @@ function evolve(state: JobState, entry: JournalEntry): JobState {
       return { ...state, queued, dueAt: entry.data.notBefore };
     }
     case "JobWaiting":
-      return { ...state, waitingFor: entry.data.leaseKey };
+      return {
+        ...state,
+        waitingFor: entry.data.leaseKey,
+        waitingSince: state.waitingSince ?? meta.time,
+      };
     case "JobDeferred":
       return deferred(state, entry);
     case "JobStarted":

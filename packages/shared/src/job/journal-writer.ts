@@ -4,6 +4,7 @@ import { encodeEvent } from "../event-log/codec.ts";
 import type { Entry, NewEntry } from "../event-log/event-log.ts";
 import { newerHistory } from "../event-log/newer.ts";
 import { classify, permanent } from "../failure/failure.ts";
+import { currentTraceparent } from "../telemetry/tracing.ts";
 import { journalSubject } from "../topology/subjects.ts";
 import type { Engine } from "./engine.ts";
 import { foldJournal, type JobState, noJob } from "./job-state.ts";
@@ -63,7 +64,7 @@ function pagesOf(engine: Engine, tenant: string, jobId: string) {
         actor: as.actor ?? queued?.actor ?? "system",
         causationId: as.causationId ?? jobId,
         correlationId: as.correlationId ?? queued?.correlationId ?? jobId,
-        traceparent: queued?.traceparent ?? "",
+        traceparent: currentTraceparent() || (queued?.traceparent ?? ""),
       };
       return { event, entry: encodeEvent(event, envelope, engine.sealer) };
     });
@@ -77,7 +78,8 @@ function pagesOf(engine: Engine, tenant: string, jobId: string) {
       encoded.map(({ event, entry }): JournalEntry => {
         const meta = { ...entry, eventId: entry.id, tenant, id: jobId, position: last };
         // Only makers of `journalEvents` give these events.
-        return { name: event.name, data: event.data, meta, traceparent: "" } as JournalEntry;
+        const { traceparent } = entry;
+        return { name: event.name, data: event.data, meta, traceparent } as JournalEntry;
       }),
       state,
     );

@@ -3,6 +3,7 @@ import type { AnyAggregate } from "../aggregate/aggregate.ts";
 import { permanent } from "../failure/failure.ts";
 import type { Script } from "../script/script.ts";
 import type { RunContext, Servers } from "../script/servers.ts";
+import { inSpan } from "../telemetry/tracing.ts";
 import type { Deferred } from "./outcome.ts";
 import type { Run, StepOptions, Undoing } from "./run.ts";
 import { decodeResult, encodeResult } from "./step-result.ts";
@@ -159,7 +160,8 @@ async function passStep<Result>(
     }
   }
   const startedAt = settings.now().getTime();
-  const done = await effect();
+  const facts = { "chom.step": name };
+  const done = await inSpan({ name: `step ${name}`, facts }, effect);
   const encoded = encodeResult(done.result);
   await settings.store.finish({
     step: name,

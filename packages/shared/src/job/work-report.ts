@@ -1,4 +1,6 @@
 /** What a worker tells whoever started it: when it takes up a job, how that attempt ended, when it pauses or stops. */
+import { timed } from "../telemetry/metrics.ts";
+import { noteFacts, noteFailure } from "../telemetry/tracing.ts";
 import type { Engine } from "./engine.ts";
 import type { AnyJob, Queue } from "./job.ts";
 import type { JobState } from "./job-state.ts";
@@ -53,20 +55,33 @@ export function outcomeOf(state: JobState, attempt: number): AttemptOutcome {
 
 const withCode: readonly AttemptOutcome[] = ["failed", "retrying", "parked"];
 
-/** Runs an attempt and tells its begin and its end. Nothing is told when nobody listens. */
+/** Measures how long a job waited that starts now: since it was due, and for leases and turns. */
+export function measureStart({ family, clock }: Engine, state: JobState): void {
+  const { queued, everStarted, waitingSince } = state;
+  const now = clock.now().getTime();
+  if (queued && !everStarted) {
+    const dueAt = Math.max(queued.at.getTime(), queued.notBefore?.getTime() ?? 0);
+    timed("chom_job_start_delay_seconds", { family, queue: queued.queue }, now - dueAt);
+  }
+  if (waitingSince) timed("chom_job_wait_seconds", { family }, now - waitingSince.getTime());
+}
+
+/** Runs an attempt, measures it, and tells its begin and its end to whoever listens. */
 export async function reporting<T>(
   { engine, job, journal }: { engine: Engine; job: AnyJob; journal: JournalWriter },
   attempt: number,
   work: () => Promise<T>,
 ): Promise<T> {
-  const { report } = engine;
-  if (!report) return work();
+  const { report = () => {}, family } = engine;
   const { tenant, jobId } = journal;
   const queue = journal.state().queued?.queue ?? "";
   const about = { jobId, tenant, job: job.name, queue, attempt };
   const startedAt = engine.clock.now().getTime();
   const tell = (outcome: AttemptOutcome, code: string) => {
     const durationMs = engine.clock.now().getTime() - startedAt;
+    timed("chom_job_duration_seconds", { family, job: job.name, outcome }, durationMs);
+    noteFacts({ "chom.job.attempt": attempt, "chom.job.outcome": outcome });
+    if (code !== "") noteFailure(code);
     report({ work: "job-ended", ...about, outcome, durationMs, code });
   };
   report({ work: "job-started", ...about });

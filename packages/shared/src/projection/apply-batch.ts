@@ -7,6 +7,9 @@ import { classify } from "../failure/failure.ts";
 import { scrub } from "../secrets/scrub.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { timed } from "../telemetry/metrics.ts";
+import { parseTraceparent } from "../telemetry/trace.ts";
+import { inSpan, isTracing } from "../telemetry/tracing.ts";
 import type { CheckpointTables } from "./checkpoint-tables.ts";
 import type { Database, Transaction } from "./database.ts";
 import type { Projection } from "./projection.ts";
@@ -39,6 +42,32 @@ class EventFailed extends Error {}
  * without savepoints; when an event fails, once more with one per event, so that only its own history stops.
  */
 export async function applyBatch(applying: Applying, batch: Batch): Promise<boolean> {
+  const { name } = applying.projection;
+  const from = performance.now();
+  const apply = () => applied(applying, batch);
+  const wasApplied = isTracing() ? await traced(name, batch.entries, apply) : await apply();
+  const tookMs = performance.now() - from;
+  if (wasApplied) timed("chom_projection_batch_seconds", { projection: name }, tookMs);
+  return wasApplied;
+}
+
+/** A batch of one trace belongs to it; one of several is a trace of its own, linked to each. */
+function traced(
+  projection: string,
+  entries: readonly Entry[],
+  apply: () => Promise<boolean>,
+): Promise<boolean> {
+  const causes = [...new Set(entries.map(({ traceparent }) => traceparent))].filter(isKept);
+  const [first] = causes;
+  if (first === undefined) return apply();
+  const place = causes.length === 1 ? { parent: first } : { parent: "", links: causes };
+  const facts = { "chom.projection": projection, "chom.entries": entries.length };
+  return inSpan({ name: `project ${projection}`, kind: "consumer", ...place, facts }, apply);
+}
+
+const isKept = (traceparent: string): boolean => parseTraceparent(traceparent)?.sampled === true;
+
+async function applied(applying: Applying, batch: Batch): Promise<boolean> {
   for (const carefully of [false, true]) {
     try {
       await applying.db.transaction((tx) => applyIn(tx, applying, batch, carefully));

@@ -10,6 +10,8 @@ import { type Pulled, pull } from "../event-log/pull.ts";
 import { classify, type Failure, failureOf } from "../failure/failure.ts";
 import type { App } from "../service/app.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { count, timed } from "../telemetry/metrics.ts";
+import { inSpan } from "../telemetry/tracing.ts";
 import { reactorConsumer } from "../topology/consumers.ts";
 import { quarantineSubject } from "../topology/subjects.ts";
 import { type Wanted, wantedBy } from "./react.ts";
@@ -57,6 +59,8 @@ export function startReactor(reactor: Reactor, host: ReactorHost): RunningReacto
   const consumer = reactorConsumer(service, reactor.name);
   const stopping = new AbortController();
   const { signal } = stopping;
+  // So that the first one is a change that can be seen.
+  count("chom_quarantined_total", { reactor: `${service}-${reactor.name}` }, 0);
   const done = (async () => {
     while (!signal.aborted) {
       try {
@@ -158,10 +162,12 @@ async function settlePatiently(
   let isOver = deliveries > tries;
   while (!signal.aborted) {
     try {
-      const wanted = event
-        ? await wantedBy(reactor, event, isOver ? patience.giveUp(given) : undefined)
-        : [];
-      if (event) await carryOut(reactor, host, event, wanted);
+      const instead = isOver ? patience.giveUp(given) : undefined;
+      if (event) {
+        await traced(settling, event, async () =>
+          carryOut(reactor, host, event, await wantedBy(reactor, event, instead)),
+        );
+      }
       return await acknowledge(message, host);
     } catch (error) {
       const failure = classify(error);
@@ -200,7 +206,24 @@ async function acknowledge(message: Pulled, { logger }: ReactorHost): Promise<vo
 
 async function react(reactor: Reactor, host: ReactorHost, message: Pulled): Promise<void> {
   const event = knownEvent(reactor, host, entryOf(message));
-  if (event) await carryOut(reactor, host, event, await wantedBy(reactor, event));
+  if (!event) return;
+  await traced({ reactor, host, message }, event, async () =>
+    carryOut(reactor, host, event, await wantedBy(reactor, event)),
+  );
+}
+
+/** A reaction as a span under what decided the event, and as a measurement of how late it came. */
+async function traced(
+  { reactor, host, message }: Pick<Settling, "reactor" | "host" | "message">,
+  event: StoredEvent,
+  work: () => Promise<void>,
+): Promise<void> {
+  if (!Object.hasOwn(reactor.on, event.name)) return;
+  const { traceparent: parent, type } = entryOf(message);
+  const facts = { "chom.reactor": reactor.name, "chom.event.type": type };
+  await inSpan({ name: `react ${reactor.name}`, kind: "consumer", parent, facts }, work);
+  const lagMs = host.app.now().getTime() - event.meta.time.getTime();
+  timed("chom_reactor_lag_seconds", { reactor: `${host.service}-${reactor.name}` }, lagMs);
 }
 
 /** The event in an entry whose source may write it; undefined when the reactor does not know its type. */
@@ -274,6 +297,7 @@ async function quarantine(settling: Settling, failure: Failure): Promise<void> {
     }
   }
   message.ack();
+  count("chom_quarantined_total", { reactor: part });
   const { subject: from, sequence } = message;
   const about = { alert: "reactor-quarantined", reactor: part, code: failure.code, sequence, from };
   host.logger.error({ ...about, err: failure }, "an event failed repeatedly and was quarantined");

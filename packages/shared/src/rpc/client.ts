@@ -12,6 +12,7 @@ import {
 } from "@grpc/grpc-js";
 import { classify } from "../failure/failure.ts";
 import type { Secret } from "../secrets/secret.ts";
+import { currentTraceparent, inSpan } from "../telemetry/tracing.ts";
 import { failureFromStatus } from "./status.ts";
 
 type Method<Request, Response, Streams extends boolean> = {
@@ -112,15 +113,28 @@ async function metadataOf(options: ConnectOptions, settings: CallSettings): Prom
   const metadata = new Metadata();
   const token = settings.token ?? (await options.token?.());
   if (token) metadata.set("authorization", `Bearer ${token.reveal()}`);
-  if (settings.traceparent) metadata.set("traceparent", settings.traceparent);
+  const traceparent = settings.traceparent ?? currentTraceparent();
+  if (traceparent) metadata.set("traceparent", traceparent);
   return metadata;
 }
 
 const deadline = (ms: number | undefined): CallOptions =>
   ms === undefined ? {} : { deadline: Date.now() + ms };
 
+/** A call as a span. */
+function unaryCall(
+  client: Client,
+  options: ConnectOptions,
+  method: AnyMethod,
+  asked: Asked,
+): Promise<unknown> {
+  const { path } = method;
+  const about = { name: path, kind: "client", facts: { "rpc.method": path } } as const;
+  return inSpan(about, () => call(client, options, method, asked));
+}
+
 /** Calls; a call that was refused because there were too many is repeated when the server said, within its deadline. */
-async function unaryCall(
+async function call(
   client: Client,
   options: ConnectOptions,
   method: AnyMethod,

@@ -13,6 +13,8 @@ import type { CallAudit } from "../audit/call-audit.ts";
 import { classify, type Failure, permanent, transient } from "../failure/failure.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import type { CallRates } from "./call-rates.ts";
+import { timed, timing } from "../telemetry/metrics.ts";
+import { inSpan } from "../telemetry/tracing.ts";
 import { whoWasDenied } from "./denied.ts";
 import { watchRight } from "./watch-right.ts";
 import { statusOf } from "./status.ts";
@@ -94,12 +96,13 @@ export function unary<Request, Response>(
     (handling) =>
     (call: ServerUnaryCall<Request, Response>, answer: (...args: unknown[]) => void) => {
       const limit = limitOf(call, longestUnaryMs);
-      inTime(limit, async () => {
+      const work = async () => {
         const { identity, ended } = await admit(handling, call, call.request);
         const { signal, deadline } = limit;
         const answer = scoped(call.request, { ...identity, signal, deadline });
         return answer.then(told(ended), untold(ended));
-      })
+      };
+      observed(call, () => inTime(limit, work))
         .then((response) => answer(null, response))
         .catch((error: unknown) => answer(statusOf(reported(error, call, handling.logger))))
         .finally(limit.end);
@@ -170,6 +173,17 @@ export function plainHandler<Request, Response>(
   const known = made.get(handler);
   if (!known) throw new TypeError("not made by unary()");
   return known.plain;
+}
+
+/** The call as a span under its caller's, and as a measurement. */
+function observed<T>(call: ServerCall, work: () => Promise<T>): Promise<T> {
+  const method = call.getPath();
+  const parent = String(call.metadata.get("traceparent")[0] ?? "");
+  const facts = { "rpc.method": method };
+  return timing(
+    () => inSpan({ name: method, kind: "server", parent, facts }, work),
+    (code, tookMs) => timed("chom_rpc_duration_seconds", { method, code }, tookMs),
+  );
 }
 
 type Ended = (failure?: Failure) => void;

@@ -1,4 +1,6 @@
 /** Connections of running jobs: one for a job and a server, used by its steps in turn, closed soon after the last. */
+import { timed, timing } from "../telemetry/metrics.ts";
+import { inSpan } from "../telemetry/tracing.ts";
 import type { RunContext } from "./servers.ts";
 import { type Connection, connect, type Login, type Target } from "./ssh.ts";
 import { SigningAgent } from "./signing-agent.ts";
@@ -110,18 +112,24 @@ async function login(
   const { publicKeys, oneTime, ...target } = await options.openSession(owner, signal);
   const reports: Promise<void>[] = [];
   try {
-    return await connect({
-      ...target,
-      ...(options.deadlines === undefined ? {} : { deadlines: options.deadlines }),
-      ...(options.keepaliveMs === undefined ? {} : { keepaliveMs: options.keepaliveMs }),
-      signal,
-      login: oneTime ?? {
-        agent: new SigningAgent(publicKeys, (key, data) => options.sign(owner, key, data)),
-      },
-      onHostKeyMismatch: (hostKey) => {
-        reports.push(options.reportHostKey(owner, hostKey).catch(options.onReportFailed));
-      },
-    });
+    const opening = () =>
+      connect({
+        ...target,
+        ...(options.deadlines === undefined ? {} : { deadlines: options.deadlines }),
+        ...(options.keepaliveMs === undefined ? {} : { keepaliveMs: options.keepaliveMs }),
+        signal,
+        login: oneTime ?? {
+          agent: new SigningAgent(publicKeys, (key, data) => options.sign(owner, key, data)),
+        },
+        onHostKeyMismatch: (hostKey) => {
+          reports.push(options.reportHostKey(owner, hostKey).catch(options.onReportFailed));
+        },
+      });
+    const facts = { "chom.server.id": owner.serverId };
+    return await timing(
+      () => inSpan({ name: "ssh connect", kind: "client", facts }, opening),
+      (outcome, tookMs) => timed("chom_ssh_connect_seconds", { outcome }, tookMs),
+    );
   } finally {
     // The report stops other jobs on that server, so it is out before this job's failure is told.
     await Promise.all(reports);

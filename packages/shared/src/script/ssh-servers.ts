@@ -3,6 +3,8 @@ import { classify, type Failure, failureOf } from "../failure/failure.ts";
 import { scrub } from "../secrets/scrub.ts";
 import { Secret } from "../secrets/secret.ts";
 import type { Logger } from "../telemetry/logger.ts";
+import { timed, timing } from "../telemetry/metrics.ts";
+import { inSpan } from "../telemetry/tracing.ts";
 import { failureOfEnding } from "./exit-codes.ts";
 import { fieldsOf, parseLines } from "./fields.ts";
 import { type Launch, openingOf, programOf, stepHash } from "./program.ts";
@@ -35,25 +37,29 @@ export function sshServers(options: SshServersOptions): Servers {
   });
   return {
     run: (context, script, input) =>
-      pool.withConnection(context, context.signal, async (connection) => {
-        const variables = script.variables(input);
-        const { launch, opening } = prepare(context, script, variables, {
-          mode: "run",
-          upload: false,
-        });
-        beginning(context);
-        const running = bounded(context, script, (signal) =>
-          runRemotely(connection, { opening, signal }),
-        );
-        const report = await watched(context, running).catch((error: unknown) => {
-          if (isHandedOver(context.signal)) throw error;
-          return stopped(context, connection, launch, error);
-        });
-        return outcome(script, variables, report);
-      }),
+      observed(context, script, () =>
+        pool.withConnection(context, context.signal, async (connection) => {
+          const variables = script.variables(input);
+          const { launch, opening } = prepare(context, script, variables, {
+            mode: "run",
+            upload: false,
+          });
+          beginning(context);
+          const running = bounded(context, script, (signal) =>
+            runRemotely(connection, { opening, signal }),
+          );
+          const report = await watched(context, running).catch((error: unknown) => {
+            if (isHandedOver(context.signal)) throw error;
+            return stopped(context, connection, launch, error);
+          });
+          return outcome(script, variables, report);
+        }),
+      ),
     transfer: (context, script, input, flow) =>
-      pool.withConnection(context, context.signal, (connection) =>
-        transfer(context, connection, { script, variables: script.variables(input) }, flow),
+      observed(context, script, () =>
+        pool.withConnection(context, context.signal, (connection) =>
+          transfer(context, connection, { script, variables: script.variables(input) }, flow),
+        ),
       ),
     stop: (context) =>
       pool.withConnection(context, context.signal, async (connection) => {
@@ -85,6 +91,19 @@ async function watched({ watch }: RunContext, running: Promise<Report>): Promise
     if (classify(error).code === "fenced") watch?.over();
     throw error;
   }
+}
+
+/** A script as a span and a measurement: from waiting for its turn on the connection to its report. */
+function observed<T>(
+  { serverId }: RunContext,
+  { name: script }: { readonly name: string },
+  work: () => Promise<T>,
+): Promise<T> {
+  const facts = { "chom.script": script, "chom.server.id": serverId };
+  return timing(
+    () => inSpan({ name: `ssh ${script}`, kind: "client", facts }, work),
+    (outcome, tookMs) => timed("chom_ssh_script_seconds", { script, outcome }, tookMs),
+  );
 }
 
 function prepare(

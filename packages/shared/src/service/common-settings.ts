@@ -17,6 +17,7 @@ import {
   url,
   type Values,
 } from "./settings.ts";
+import { telemetryProblems, telemetryReaders } from "./telemetry-settings.ts";
 import { workProblems, workReaders } from "./work-settings.ts";
 
 const secondMs = 1_000;
@@ -72,6 +73,7 @@ export const commonReaders = {
   /** Named limits that differ from the defaults, like `acme-orders=45/7d`. */
   limits: text("CHOM_LIMITS", { fallback: undefined }),
   ...workReaders,
+  ...telemetryReaders,
 } as const;
 
 export type CommonSettings = Values<typeof commonReaders>;
@@ -105,7 +107,7 @@ function productionProblems(settings: CommonSettings, loaded: Loaded): string[] 
 
 /** Reads the key files and refuses what is unsafe, all of it at once, as Failure `operator` "bad-settings". */
 export function loadCommon(settings: CommonSettings): Loaded {
-  const problems = workProblems(settings);
+  const problems = [...workProblems(settings), ...telemetryProblems(settings)];
   if (!settings.listen && settings.role !== "worker") {
     problems.push("CHOM_LISTEN is not set, and only CHOM_ROLE=worker can do without");
   }

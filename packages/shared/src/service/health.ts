@@ -24,13 +24,29 @@ export async function failing(checks: readonly Check[], timeoutMs: number): Prom
   return results.flat();
 }
 
+/** A check that is asked rarely: between two times it keeps its last answer. */
+export function rarely(check: Check, everyMs: number, now: () => number): Check {
+  let last: { readonly at: number; readonly result: Promise<void> } | undefined;
+  return {
+    name: check.name,
+    run: () => {
+      if (!last || now() - last.at >= everyMs) {
+        const result = check.run();
+        result.catch(() => undefined);
+        last = { at: now(), result };
+      }
+      return last.result;
+    },
+  };
+}
+
 /** Asks again and again until the signal aborts, and tells changes only. */
 export async function watchHealth(options: {
   checks: readonly Check[];
   everyMs: number;
   signal: AbortSignal;
   logger: Logger;
-  setServing: (isServing: boolean) => void;
+  setServing: (isServing: boolean, failed: readonly string[]) => void;
 }): Promise<void> {
   let wasServing: boolean | undefined;
   while (!options.signal.aborted) {
@@ -38,7 +54,7 @@ export async function watchHealth(options: {
     if (options.signal.aborted) return;
     const isServing = failed.length === 0;
     if (isServing !== wasServing) {
-      options.setServing(isServing);
+      options.setServing(isServing, failed);
       if (!isServing) options.logger.warn({ failed }, "not serving");
       else if (wasServing === false) options.logger.info("serving again");
     }

@@ -35,7 +35,8 @@ import { workAckWaitMs } from "../topology/consumers.ts";
 import type { App, Cast, Tick } from "./app.ts";
 import type { AppParts, Attached } from "./build-app.ts";
 import { answerJobRequests } from "./job-requests.ts";
-import { runTick } from "./ticks.ts";
+import { showRunners } from "./runner-gauges.ts";
+import { runTick, showTicks } from "./ticks.ts";
 import { workPlan } from "./work-settings.ts";
 import { reportWorker } from "./worker-report.ts";
 
@@ -183,7 +184,8 @@ function besides(parts: RunnersParts, family: FamilyParts | undefined, stopping:
   const only = <T>(own: readonly T[] = [], machinery: readonly T[] = []): readonly T[] =>
     plays ? [...machinery, ...own] : [];
   const { db, log } = app;
-  const projectors = only(cast.projections, family?.projections).map((projection) =>
+  const projections = only(cast.projections, family?.projections);
+  const projectors = projections.map((projection) =>
     startProjector(projection, { service: name, db, log, sealer, logger }),
   );
   const dispatch = family?.dispatch ?? noJobs;
@@ -191,11 +193,11 @@ function besides(parts: RunnersParts, family: FamilyParts | undefined, stopping:
   const reactors = only(cast.reactors, family?.reactors).map((reactor) =>
     startReactor(reactor, { service: name, nats, app, logger }),
   );
-  const ticks = only(cast.ticks, family?.ticks).map((tick) =>
-    runTick(tick, postgres, logger, stopping),
-  );
+  const regular = only(cast.ticks, family?.ticks);
+  showTicks(regular);
+  const ticks = regular.map((tick) => runTick(tick, postgres, logger, stopping));
   if (plays) family?.guard(stopping);
-  return { projectors, reactors, ticks };
+  return { projections, projectors, reactors, ticks };
 }
 
 /** Starts all of it, or the part that CHOM_ROLE names. Order: read models, then what reacts, then what takes work. */
@@ -209,9 +211,12 @@ export function startRunners(parts: RunnersParts): Runners {
   }
   const family = isFamily(name) ? familyOf(parts, name) : undefined;
   const stopping = new AbortController();
-  const { projectors, reactors, ticks } = besides(parts, family, stopping.signal);
+  const { projections, projectors, reactors, ticks } = besides(parts, family, stopping.signal);
   const workers = settings.role === "api" ? undefined : family?.work();
   const { nats, logger } = parts;
+  const names = reactors.map((reactor) => reactor.name);
+  const shown = { nats, service: name, projections, projectors, reactors: names };
+  showRunners({ ...shown, running: workers?.running });
   const worker = `${name}@${hostname()}.${process.pid}`;
   const reports =
     workers && reportWorker({ nats, family: name, worker, running: workers.running, logger });

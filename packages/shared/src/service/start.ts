@@ -11,14 +11,15 @@ import { startRpcServer, type RpcServer } from "../rpc/server.ts";
 import { keyring } from "../secrets/keyring.ts";
 import { randomPool } from "../secrets/random-pool.ts";
 import { createLogger, type Logger } from "../telemetry/logger.ts";
-import { checkTopology } from "../topology/check.ts";
+import { checkPresence, checkTopology } from "../topology/check.ts";
 import { inboxPrefix, type User, users } from "../topology/names.ts";
 import { type AppParts, buildApp } from "./build-app.ts";
 import type { App, Cast } from "./app.ts";
 import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./common-settings.ts";
-import { watchHealth } from "./health.ts";
+import { rarely, watchHealth } from "./health.ts";
 import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
 import { type Runners, sharedTables, startRunners } from "./runners.ts";
+import { startTelemetry, type Telemetry } from "./telemetry.ts";
 import { tokenDirectory } from "./token-directory.ts";
 import { type Readers, readSettings, type Values } from "./settings.ts";
 
@@ -37,6 +38,8 @@ export type Running = {
   readonly logger: Logger;
   /** `host:port` of the RPC server; empty when there is none. */
   readonly address: string;
+  /** `host:port` of probes and metrics. */
+  readonly metricsAddress: string;
   /** The workers, when this process works. */
   readonly workers: Runners["workers"];
   /** Settles with the exit code when a limit ended the work; never otherwise. */
@@ -101,7 +104,9 @@ export async function startService<R extends Readers>(
   logger.info({ settings: all }, "starting");
   const open = closers(logger);
   try {
-    const given = { service, settings, loaded, logger, own: all as Values<R>, open };
+    const telemetry = await startTelemetry(service.name, settings, logger);
+    open.add("telemetry", telemetry.stop);
+    const given = { service, settings, loaded, logger, own: all as Values<R>, open, telemetry };
     const tells = report && settings.role === "worker";
     return await compose({ ...given, report: tells ? (each) => report(each, logger) : undefined });
   } catch (error) {
@@ -117,11 +122,13 @@ type Composition<R extends Readers> = {
   logger: Logger;
   own: Values<R>;
   open: ReturnType<typeof closers>;
+  telemetry: Telemetry;
   report: ((report: WorkReport) => void) | undefined;
 };
 
 async function compose<R extends Readers>(parts: Composition<R>): Promise<Running> {
-  const { service, settings, loaded, logger, own, open, report } = parts;
+  const { service, settings, loaded, logger, own, open, report, telemetry } = parts;
+  const { condition } = telemetry;
   const nats = await openBroker(service.name, settings);
   open.add("broker", () => nats.close());
   await checkTopology(nats, service.name);
@@ -151,14 +158,21 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   open.add("runners", () => runners.stop(settings.drainMs), settings.drainMs + abortMs + closeMs);
   const server = await startServer(parts, cast, app);
   if (server) open.add("rpc", () => server.close(2_000));
-  const setServing = server?.setServing ?? (() => {});
-  const health = watch({ nats, postgres, setServing, runners, logger });
+  const setServing = (isServing: boolean, failed: readonly string[] = []) => {
+    condition.ready = isServing;
+    condition.failed = failed;
+    server?.setServing(isServing);
+  };
+  const user = service.name;
+  const health = watch({ nats, user, postgres, setServing, runners, logger, now: app.now });
+  condition.started = true;
   const { address = "" } = server ?? {};
   logger.info({ role: settings.role, address }, "serving");
   const { workers, ended } = runners;
   return {
-    ...{ logger, address, workers, ended },
+    ...{ logger, address, workers, ended, metricsAddress: telemetry.address },
     async stop() {
+      condition.draining = true;
       health.abort();
       setServing(false);
       await open.close();
@@ -207,16 +221,23 @@ async function startServer<R extends Readers>(
   });
 }
 
+/** How often it is asked whether all streams and consumers are still there. */
+const presenceEveryMs = 60_000;
+
 function watch(parts: {
   nats: Nats;
+  user: User;
   postgres: Postgres;
-  setServing: (isServing: boolean) => void;
+  setServing: (isServing: boolean, failed?: readonly string[]) => void;
   runners: Runners;
   logger: Logger;
+  now: () => Date;
 }): AbortController {
-  const { nats, postgres, setServing, runners, logger } = parts;
+  const { nats, user, postgres, setServing, runners, logger, now } = parts;
   const health = new AbortController();
+  const topology = { name: "topology", run: () => checkPresence(nats, user) };
   const checks = [
+    rarely(topology, presenceEveryMs, () => now().getTime()),
     { name: "broker", run: async () => void (await nats.flush()) },
     { name: "postgres", run: () => postgres.check() },
     { name: "runners", run: () => runners.check() },

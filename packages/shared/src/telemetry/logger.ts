@@ -1,6 +1,7 @@
 /** Structured logs: one JSON line an entry on stdout, secrets and key material never in it. */
 import { type DestinationStream, type LoggerOptions, type Logger as Pino, pino } from "pino";
 import { scrub } from "../secrets/scrub.ts";
+import { currentIds } from "./tracing.ts";
 
 export type Logger = Pick<Pino, "debug" | "info" | "warn" | "error" | "child">;
 
@@ -37,7 +38,7 @@ const printableError = (error: Error, depth: number): unknown => ({
 });
 
 /**
- * A logger that writes JSON lines with `service`, `level` as a word and ISO time. Errors go under `err`.
+ * A logger that writes JSON lines with `service`, `level` as a word and ISO time, and within a trace its ids. Errors go under `err`.
  * Everything logged is scrubbed of key shapes; `destination` is stdout unless a test gives another.
  */
 export function createLogger(
@@ -48,6 +49,8 @@ export function createLogger(
     level,
     base: { service },
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
+    // `trace_id` and `span_id`, where there is a trace.
+    mixin: () => currentIds() ?? {},
     formatters: { level: (label: string) => ({ level: label }) },
     // `printable` has made plain objects of errors already.
     serializers: { err: (err: unknown) => err },

@@ -50,7 +50,19 @@ export async function checkTopology(nats: Nats, user: User): Promise<void> {
       `JetStream is not there for this account: ${account.fault.description}`,
     );
   }
-  const differences = await differencesFor(nats, user);
+  refuse(await differencesFor(nats, user));
+}
+
+/**
+ * Refuses when a stream or one of this user's consumers is gone. That they are set up otherwise than this build wants
+ * is no reason to stop in the middle of the work: a newer build may have been given its topology already.
+ */
+export async function checkPresence(nats: Nats, user: User): Promise<void> {
+  const found = await differencesFor(nats, user);
+  refuse(found.filter(({ problem }) => problem === "missing"));
+}
+
+function refuse(differences: readonly Difference[]): void {
   if (differences.length === 0) return;
   const shown = differences.slice(0, 5).map(describe).join("; ");
   const more = differences.length > 5 ? ` and ${differences.length - 5} more` : "";

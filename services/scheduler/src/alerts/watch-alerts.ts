@@ -9,6 +9,7 @@ import { alertList } from "./alert-projection.ts";
 import { checkAlerts, useThresholds } from "./check-alerts.ts";
 import { deliverAlerts, dropTold } from "./deliver-alerts.ts";
 import { type AlertThresholds, defaultThresholds } from "./rules.ts";
+import { showMeasurements } from "./show-measurements.ts";
 import type { Webhook } from "./webhook.ts";
 
 const dayMs = 86_400_000;
@@ -75,7 +76,9 @@ export function watchAlerts(
   app: App,
   settings: AlertSettings,
 ): { projection: Projection; ticks: readonly Tick[] } {
-  useThresholds(app, thresholdsOf(settings));
+  const thresholds = thresholdsOf(settings);
+  useThresholds(app, thresholds);
+  showMeasurements(app, thresholds);
   const webhook = webhookOf(settings);
   const check: Tick = {
     name: "check-alerts",

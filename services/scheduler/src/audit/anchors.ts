@@ -4,6 +4,7 @@ import { readAudit, verifyAudit } from "@chom/shared/audit/read-audit";
 import { api, valueOf } from "@chom/shared/event-log/nats";
 import { classify } from "@chom/shared/failure/failure";
 import type { App, Tick } from "@chom/shared/service/app";
+import { gauge } from "@chom/shared/telemetry/metrics";
 import { auditSubject } from "@chom/shared/topology/subjects";
 import { eq } from "drizzle-orm";
 import { auditAnchors } from "./audit-tables.ts";
@@ -48,32 +49,37 @@ async function chainsOf({ nats }: Parts): Promise<string[]> {
 
 /**
  * Checks what came behind each anchor and moves it there. A chain that is broken, or has lost its anchored end, keeps
- * its anchor and is logged as an error, each time.
+ * its anchor and is logged as an error, each time. Answers how many those are; undefined after an abort.
  */
-export async function anchorAudit(parts: Parts, signal?: AbortSignal): Promise<void> {
+export async function anchorAudit(parts: Parts, signal?: AbortSignal): Promise<number | undefined> {
+  let broken = 0;
   const stored = await parts.db.select({ chain: auditAnchors.chain }).from(auditAnchors);
   const chains = new Set([...stored.map(({ chain }) => chain), ...(await chainsOf(parts))]);
   for (const chain of chains) {
-    if (signal?.aborted) return;
+    if (signal?.aborted) return undefined;
     try {
-      await anchorChain(parts, chain);
+      if (!(await anchorChain(parts, chain))) broken += 1;
     } catch (error) {
+      broken += 1;
       parts.logger.error({ chain, err: classify(error) }, "the audit cannot be anchored");
     }
   }
+  return broken;
 }
 
-async function anchorChain(parts: Parts, chain: string): Promise<void> {
+/** False when the chain is broken. */
+async function anchorChain(parts: Parts, chain: string): Promise<boolean> {
   const anchor = await anchorOf(parts, chain);
   const from = anchor && (await isInPlace(parts, chain, anchor)) ? anchor : undefined;
   for await (const step of verifyAudit(parts.nats, chain, { ...(from ? { from } : {}), anchor })) {
     if (step.broken) {
       parts.logger.error({ chain, ...step.broken }, "the chain of the audit is broken");
-      return;
+      return false;
     }
     if (!step.done || step.head.number <= (anchor?.number ?? 0)) continue;
     await keep(parts, chain, { ...step.head, position: step.position });
   }
+  return true;
 }
 
 /** The anchored message is read again: where it is not what it was, the whole chain has to be gone through. */
@@ -84,9 +90,25 @@ async function isInPlace({ nats }: Parts, chain: string, anchor: Anchor): Promis
   return false;
 }
 
-/** Every minute: what was written since the last time could be cut off unnoticed. */
-export const anchorTick = (app: App): Tick => ({
-  name: "audit-anchors",
-  everyMs: 60_000,
-  run: (signal) => anchorAudit(app, signal),
-});
+/**
+ * Every minute: what was written since the last time could be cut off unnoticed. The replica that checked shows when
+ * all chains were last whole, and how many are not.
+ */
+export function anchorTick(app: App): Tick {
+  let wholeAt: number | undefined;
+  let brokenNow: number | undefined;
+  gauge("chom_audit_verified_timestamp_seconds", () =>
+    wholeAt === undefined ? [] : [{ value: wholeAt / 1_000, labels: {} }],
+  );
+  gauge("chom_audit_broken_chains", () =>
+    brokenNow === undefined ? [] : [{ value: brokenNow, labels: {} }],
+  );
+  return {
+    name: "audit-anchors",
+    everyMs: 60_000,
+    async run(signal) {
+      brokenNow = await anchorAudit(app, signal);
+      if (brokenNow === 0) wholeAt = app.now().getTime();
+    },
+  };
+}

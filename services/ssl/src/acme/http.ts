@@ -2,6 +2,8 @@
 import { request as httpRequest, Agent as HttpAgent, type IncomingMessage } from "node:http";
 import { request as httpsRequest, Agent as HttpsAgent } from "node:https";
 import { failureOf } from "@chom/shared/failure/failure";
+import { timed, timing } from "@chom/shared/telemetry/metrics";
+import { inSpan } from "@chom/shared/telemetry/tracing";
 import { printable, readRetryAfter } from "./problem.ts";
 
 export type Answer = {
@@ -37,6 +39,9 @@ const userAgent = "chom-ssl/1 node:https";
 const isLoopback = (hostname: string): boolean =>
   hostname === "localhost" || hostname === "[::1]" || /^127\./.test(hostname);
 
+/** What requests are for, as ACME uses the methods: directory and renewal windows, nonces, signed requests. */
+const operations = { GET: "get", HEAD: "nonce", POST: "post" } as const;
+
 /** The origin of a directory's URL. Fails with `invalid-config` unless it is https, or http on this machine. */
 export function originOf(directoryUrl: string): string {
   const url = URL.canParse(directoryUrl) ? new URL(directoryUrl) : null;
@@ -55,35 +60,45 @@ export function acmeHttp({ trustedRoots, timeoutMs, now }: HttpSettings): Http {
   const plain = new HttpAgent(options);
   const secure = new HttpsAgent({ ...options, ...(trustedRoots ? { ca: trustedRoots } : {}) });
   return {
-    async send({ method, url, body, accept }, signal) {
-      signal.throwIfAborted();
-      const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
-      const isSecure = url.startsWith("https:");
-      const headers = {
-        "user-agent": userAgent,
-        accept: accept ?? "application/json",
-        ...(body === undefined
-          ? {}
-          : { "content-type": "application/jose+json", "content-length": Buffer.byteLength(body) }),
-      };
-      try {
-        const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
-        const send = isSecure ? httpsRequest : httpRequest;
-        send(url, { method, headers, agent: isSecure ? secure : plain, signal: bounded })
-          .on("response", resolve)
-          .on("error", reject)
-          .end(body);
-        return await readAnswer(await promise, now());
-      } catch (cause) {
-        signal.throwIfAborted();
-        throw unreachable(url, bounded.aborted ? `no answer within ${timeoutMs} ms` : cause);
-      }
+    async send(request, signal) {
+      const operation = operations[request.method];
+      const facts = { "chom.acme.operation": operation };
+      return timing(
+        () =>
+          inSpan({ name: `acme ${operation}`, kind: "client", facts }, () => ask(request, signal)),
+        (outcome, tookMs) => timed("chom_acme_request_seconds", { operation, outcome }, tookMs),
+      );
     },
     close() {
       plain.destroy();
       secure.destroy();
     },
   };
+
+  async function ask({ method, url, body, accept }: HttpRequest, signal: AbortSignal) {
+    signal.throwIfAborted();
+    const bounded = AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]);
+    const isSecure = url.startsWith("https:");
+    const headers = {
+      "user-agent": userAgent,
+      accept: accept ?? "application/json",
+      ...(body === undefined
+        ? {}
+        : { "content-type": "application/jose+json", "content-length": Buffer.byteLength(body) }),
+    };
+    try {
+      const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+      const send = isSecure ? httpsRequest : httpRequest;
+      send(url, { method, headers, agent: isSecure ? secure : plain, signal: bounded })
+        .on("response", resolve)
+        .on("error", reject)
+        .end(body);
+      return await readAnswer(await promise, now());
+    } catch (cause) {
+      signal.throwIfAborted();
+      throw unreachable(url, bounded.aborted ? `no answer within ${timeoutMs} ms` : cause);
+    }
+  }
 }
 
 async function readAnswer(response: IncomingMessage, now: Date): Promise<Answer> {
