@@ -125,6 +125,9 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
     ...["CreateToken", "ListTokens", "RevokeToken", "GetCaller"],
   ],
   "services/scheduler/src/overview/overview.int.test.ts": ["GetOverview", "GetThroughput"],
+  "services/scheduler/src/archive/archive.int.test.ts": [
+    ...["Check", "Complete", "ListMissing", "AcceptLog"],
+  ],
   "services/backup/src/read-model.int.test.ts": ["GetBackupOverview"],
   "services/ssl/src/read-model.int.test.ts": ["GetCertificateOverview"],
 };
