@@ -15,6 +15,8 @@ export default defineConfig({
           sequence: { groupOrder: 0 },
           include: ["{packages,services}/*/src/**/*.test.ts", "tools/**/*.test.ts"],
           exclude: ["**/*.int.test.ts", "packages/e2e/**", "**/node_modules/**"],
+          // Nothing sleeps here; what is bounded is a hang, on a machine that may be busy with much else.
+          testTimeout: 60_000,
         },
       },
       {

@@ -25,7 +25,7 @@ export type Terminal = {
 const ownTerminal = (): Terminal => ({
   input: process.stdin,
   output: process.stderr,
-  isTerminal: process.stdin.isTTY === true,
+  isTerminal: process.stdin.isTTY,
 });
 
 /** `--environment <name>`, beside `--force`. */

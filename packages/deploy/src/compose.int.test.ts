@@ -98,7 +98,7 @@ it("keys, broker, roles and settings of the compose file start every service in 
     Object.fromEntries(
       Object.entries(file.services[name]?.environment ?? {}).map(([key, value]) => [
         key,
-        here(name, String(value)),
+        here(name, value),
       ]),
     );
 

@@ -12,6 +12,12 @@ import { connectRpc } from "@chom/shared/rpc/client";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { ServiceName } from "./service-process.ts";
 
+/** All of a tenant's events from the first on, and the ones to come. */
+const everything = {
+  ...{ afterPosition: 0n, types: [], aggregate: "", aggregateId: "" },
+  ...{ fromNow: false, stopAtEnd: false },
+};
+
 /** Clients that act with one token; `close` ends their connections. Calls fail with the service's Failure. */
 export function createClients(
   addresses: Readonly<Record<ServiceName, string>>,
@@ -46,32 +52,14 @@ export function createClients(
     follow: (afterPosition = 0n): { events: AsyncIterable<Event>; stop: () => void } => {
       const leaving = new AbortController();
       const stream = events.calls.subscribe(
-        {
-          afterPosition,
-          types: [],
-          aggregate: "",
-          aggregateId: "",
-          fromNow: false,
-          stopAtEnd: false,
-        },
+        { ...everything, afterPosition },
         { signal: leaving.signal },
       );
       return { events: eventsOf(stream), stop: () => leaving.abort() };
     },
     /** The tenant's events so far. */
     past: (): AsyncIterable<Event> =>
-      eventsOf(
-        events.calls.subscribe({
-          ...{
-            afterPosition: 0n,
-            types: [],
-            aggregate: "",
-            aggregateId: "",
-            fromNow: false,
-            stopAtEnd: true,
-          },
-        }),
-      ),
+      eventsOf(events.calls.subscribe({ ...everything, stopAtEnd: true })),
     /** A job's journal from its beginning, live until the job ends. */
     watch: (jobId: string): AsyncIterable<WatchJobResponse> =>
       jobs.calls.watchJob({ jobId, afterSequence: 0n }),

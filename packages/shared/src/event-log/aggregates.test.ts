@@ -105,7 +105,12 @@ function contended(times: number): EventLog {
       if (left > 0) {
         left -= 1;
         const last = (await log.last(stream, subject))?.sequence ?? 0;
-        await log.append(stream, subject, last, [entryFor(subject, `other-${left}`)]);
+        await log.append(stream, subject, last, [
+          entryFor(subject, `other-${left}`, {
+            ...{ source: "ssl", type: CertificateRequested.$type },
+            body: JSON.stringify({ domain: `other-${left}` }),
+          }),
+        ]);
       }
       return log.append(stream, subject, expected, entries);
     },

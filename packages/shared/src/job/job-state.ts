@@ -169,6 +169,11 @@ function deferred(state: JobState, entry: Named<"JobDeferred">): JobState {
   return opened({ ...next, decided: [...state.decided, ...events] }, openServerIds);
 }
 
+function waiting(state: JobState, { data, meta }: Named<"JobWaiting">): JobState {
+  const waitingSince = state.waitingSince ?? meta.time;
+  return { ...state, waitingFor: data.leaseKey, waitingSince };
+}
+
 function retried(state: JobState, generation: number): JobState {
   const { queued, sequence, startedSequence, everStarted, finishes, decided, openServers } = state;
   const kept = { queued, sequence, startedSequence, everStarted, finishes, decided, openServers };
@@ -187,11 +192,7 @@ function evolve(state: JobState, entry: JournalEntry): JobState {
       return { ...state, queued, dueAt: entry.data.notBefore };
     }
     case "JobWaiting":
-      return {
-        ...state,
-        waitingFor: entry.data.leaseKey,
-        waitingSince: state.waitingSince ?? meta.time,
-      };
+      return waiting(state, entry);
     case "JobDeferred":
       return deferred(state, entry);
     case "JobStarted":

@@ -112,7 +112,8 @@ const ended = ({ time, position }: ProjectedMeta) => ({
 
 const later = (time: Date): Date => new Date(time.getTime() + lookAgainMs);
 
-function projectionOf(table: Table, family: string, isFair: boolean): Projection {
+/** What happens to the row of a job, named by what the entry means for it. */
+function foldsOf(table: Table, isFair: boolean) {
   const whose = (meta: ProjectedMeta) =>
     and(eq(table.tenant, meta.tenant), eq(table.jobId, meta.id));
   const due = (at: Date | null, meta: ProjectedMeta, tx: Transaction) =>
@@ -142,6 +143,11 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
           .update(table)
           .set({ ...ended(meta), isOver: true })
           .where(whose(meta));
+  return { whose, due, back, gone, over };
+}
+
+function projectionOf(table: Table, family: string, isFair: boolean): Projection {
+  const { whose, due, back, gone, over } = foldsOf(table, isFair);
   return projection({
     name: "open-jobs",
     source: { stream: "JOURNAL", family },

@@ -212,7 +212,7 @@ for (const replicas of [1, 3] as const) {
               ...options,
               callback(error, message) {
                 if (subject.startsWith("live.")) heard.push(message.subject);
-                options?.callback?.(error, message);
+                void options?.callback?.(error, message);
               },
             });
           return subscribe;

@@ -115,6 +115,8 @@ export function tickets(nats: Nats, { ttlMs = ticketTtlMs }: { ttlMs?: number } 
       return false;
     },
     onReleased(wake) {
+      // Only a hint: polling finds the free lease later.
+      const hint = (freed: string) => void call(freed, wake).catch(() => undefined);
       const hear = (filter: string) =>
         nats.subscribe(`${livePrefix}${filter}`, {
           callback: (error, message) => {
@@ -125,8 +127,7 @@ export function tickets(nats: Nats, { ttlMs = ticketTtlMs }: { ttlMs?: number } 
             const ticket = ticketIn(key);
             if (ticket) return known[gone ? "drop" : "put"](ticket.key, ticket.id);
             const [, noun] = key.split(".");
-            // Only a hint: polling finds the free lease later.
-            if (gone) void call(waitedFor(key, noun), wake).catch(() => undefined);
+            if (gone) hint(waitedFor(key, noun));
           },
         });
       // Leases that are waited for have three parts and tickets five. Those of runs, one for every job, have four.

@@ -67,7 +67,19 @@ export function memoryLeases(clock: Clock): MemoryLeases {
       return found && { key, owner: found.owner };
     },
   };
-  const tickets: Tickets = {
+  return {
+    leases,
+    tickets: memoryTickets(waiting, oldest, listeners),
+    claims: memoryClaims(),
+  };
+}
+
+function memoryTickets(
+  waiting: Ticket[],
+  oldest: (key: string) => Ticket[],
+  listeners: Set<(oldest: Ticket) => unknown>,
+): Tickets {
+  return {
     async take(ticket) {
       if (!waiting.some(({ key, id }) => key === ticket.key && id === ticket.id)) {
         waiting.push(ticket);
@@ -85,7 +97,6 @@ export function memoryLeases(clock: Clock): MemoryLeases {
       return () => listeners.delete(wake);
     },
   };
-  return { leases, tickets, claims: memoryClaims() };
 }
 
 function memoryClaims(): Claims {
