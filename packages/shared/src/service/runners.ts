@@ -12,7 +12,7 @@ import { createEngine, type Engine } from "../job/engine.ts";
 import { jetstreamRoom } from "../job/jetstream-room.ts";
 import { jetstreamQueue } from "../job/jetstream-queue.ts";
 import { jobControl } from "../job/job-control.ts";
-import { openJobs, openJobsDdl } from "../job/open-jobs.ts";
+import { type OpenJobs, openJobs, openJobsDdl } from "../job/open-jobs.ts";
 import { sweep, sweepEveryMs } from "../job/sweeper.ts";
 import { exitCodeOf } from "../job/work-limits.ts";
 import type { WorkReport } from "../job/work-report.ts";
@@ -46,6 +46,11 @@ export const sharedTables = (name: string): readonly string[] => [
 ];
 
 export type Runners = {
+  /** What is projected here; empty in a process that only works. */
+  readonly projectors: readonly Projector[];
+  readonly projections: readonly Projection[];
+  /** The machinery of a family's jobs. */
+  readonly family: Pick<FamilyParts, "engine" | "openJobs" | "sweep"> | undefined;
   /** The workers, when this process works. */
   readonly workers: Pick<Workers, "pause" | "resume" | "isPaused"> | undefined;
   /** Settles with the exit code when a limit ended the work; never otherwise. */
@@ -66,6 +71,10 @@ export type RunnersParts = AppParts & {
 
 /** The machinery of a family: jobs, their journal's projection, and the nets under them. */
 type FamilyParts = {
+  readonly engine: Engine;
+  readonly openJobs: OpenJobs;
+  /** One pass of the sweeper; answers how many jobs were queued again. */
+  sweep(): Promise<number>;
   readonly projections: readonly Projection[];
   readonly reactors: readonly Reactor[];
   readonly ticks: readonly Tick[];
@@ -137,6 +146,9 @@ function familyOf(parts: RunnersParts, family: Family): FamilyParts {
     run: async () => void (await sweep(swept)),
   };
   return {
+    engine,
+    openJobs: open,
+    sweep: () => sweep(swept),
     projections: [open.projection],
     reactors: [
       jobControl(engine),
@@ -183,7 +195,8 @@ function besides(parts: RunnersParts, family: FamilyParts | undefined, stopping:
   const only = <T>(own: readonly T[] = [], machinery: readonly T[] = []): readonly T[] =>
     plays ? [...machinery, ...own] : [];
   const { db, log } = app;
-  const projectors = only(cast.projections, family?.projections).map((projection) =>
+  const projections = only(cast.projections, family?.projections);
+  const projectors = projections.map((projection) =>
     startProjector(projection, { service: name, db, log, sealer, logger }),
   );
   const dispatch = family?.dispatch ?? noJobs;
@@ -195,7 +208,7 @@ function besides(parts: RunnersParts, family: FamilyParts | undefined, stopping:
     runTick(tick, postgres, logger, stopping),
   );
   if (plays) family?.guard(stopping);
-  return { projectors, reactors, ticks };
+  return { projections, projectors, reactors, ticks };
 }
 
 /** Starts all of it, or the part that CHOM_ROLE names. Order: read models, then what reacts, then what takes work. */
@@ -209,14 +222,14 @@ export function startRunners(parts: RunnersParts): Runners {
   }
   const family = isFamily(name) ? familyOf(parts, name) : undefined;
   const stopping = new AbortController();
-  const { projectors, reactors, ticks } = besides(parts, family, stopping.signal);
+  const { projections, projectors, reactors, ticks } = besides(parts, family, stopping.signal);
   const workers = settings.role === "api" ? undefined : family?.work();
   const { nats, logger } = parts;
   const worker = `${name}@${hostname()}.${process.pid}`;
   const reports =
     workers && reportWorker({ nats, family: name, worker, running: workers.running, logger });
   return {
-    workers,
+    ...{ projections, projectors, family, workers },
     ended: workers?.ended.then(exitCodeOf) ?? new Promise(() => {}),
     async check() {
       const stands = projectors.find((projector) => projector.failure() !== undefined);
