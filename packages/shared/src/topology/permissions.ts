@@ -166,7 +166,8 @@ export function permissionsOf(user: User, table: Topology): Permissions {
     case "pruner":
       // Purging cannot be limited to subjects, so no service may do it: only who does nothing else.
       return {
-        publish: [api("STREAM.INFO.JOURNAL"), api("STREAM.PURGE.JOURNAL")],
+        // Without INFO among its imports the broker takes the account for one that JetStream is switched off for.
+        publish: [api("INFO"), api("STREAM.INFO.JOURNAL"), api("STREAM.PURGE.JOURNAL")],
         subscribe: [`${inboxPrefix("pruner")}.>`],
       };
     case "archivist":

@@ -290,9 +290,17 @@ test("case 49: an answer that the broker was made to store under a foreign subje
   expect(await log.read("EVENTS", "evt.x1.site.victim", 0, 10)).toMatchObject({
     entries: [wanted],
   });
-  const delivered = await pull(ssl, {
-    ...{ stream: "EVENTS", consumer: "ssl-sites", batch: 10, waitMs: 2_000 },
-  });
-  expect(delivered.map(({ subject }) => subject)).toContain("evt.x1.site.victim");
-  expect(new Set(delivered.map(({ header }) => header("ce-type")))).toEqual(new Set([""]));
+  // Reactors take one at a time, and other tests have left facts before this one.
+  const types = new Map<string, string>();
+  await expect
+    .poll(async () => {
+      const asked = { stream: "EVENTS", consumer: "ssl-sites", batch: 1, waitMs: 2_000 };
+      for (const one of await pull(ssl, asked)) {
+        types.set(one.subject, one.header("ce-type"));
+        await one.ack();
+      }
+      return [...types.keys()];
+    })
+    .toContain("evt.x1.site.victim");
+  expect(types.get("evt.x1.site.victim")).toBe("");
 });
