@@ -125,6 +125,15 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
     ...["CreateToken", "ListTokens", "RevokeToken", "GetCaller"],
   ],
   "services/scheduler/src/overview/overview.int.test.ts": ["GetOverview", "GetThroughput"],
+  "services/credentials/src/keys.int.test.ts": [
+    ...["GetKeyStatus", "RewrapKeys", "RotateTenantKey", "PreviewErasure", "EraseTenant"],
+  ],
+  "services/scheduler/src/archive/archive.int.test.ts": [
+    ...["Check", "Complete", "ListMissing", "AcceptLog"],
+  ],
+  "services/scheduler/src/doctor/doctor.int.test.ts": [
+    ...["Diagnose", "Mend", "ListProjections", "RebuildProjections"],
+  ],
   "services/backup/src/read-model.int.test.ts": ["GetBackupOverview"],
   "services/ssl/src/read-model.int.test.ts": ["GetCertificateOverview"],
 };
