@@ -94,13 +94,15 @@ it("keys, broker, roles and settings of the compose file start every service in 
       .replace("0.0.0.0:8443", `127.0.0.1:${ports.get(name)}`)
       .replace(/:9464$/, ":0")
       .replace(/^(\w+):8443$/, (_all, host: string) => `localhost:${ports.get(host)}`);
+  // Nothing of CHOM that whoever runs the tests has set reaches a service.
+  const inherited = Object.keys(process.env).filter((key) => key.startsWith("CHOM_"));
   const environment = (name: string) =>
-    Object.fromEntries(
-      Object.entries(file.services[name]?.environment ?? {}).map(([key, value]) => [
-        key,
-        here(name, value),
-      ]),
-    );
+    Object.fromEntries([
+      ...inherited.map((key) => [key, undefined] as const),
+      ...Object.entries(file.services[name]?.environment ?? {}).map(
+        ([key, value]) => [key, here(name, value)] as const,
+      ),
+    ]) as Record<string, string | undefined>;
 
   const applied = await runCommand(
     process.execPath,

@@ -16,6 +16,13 @@ const spreads = (pod: JsonObject): boolean =>
         .length > 0,
   );
 
+/** A budget without a selector covers every pod of its namespace. */
+const budgetsOf = (pod: JsonObject, all: readonly Manifest[]): number =>
+  all.filter(
+    (other) =>
+      other.kind === "PodDisruptionBudget" && selects(at(other, "spec.selector"), labelsOf(pod)),
+  ).length;
+
 /** Kinds of volumes that the level "restricted" allows. */
 const volumes = [
   ...["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim"],
@@ -96,13 +103,12 @@ export const podRules: readonly Rule[] = [
       "kube-score:statefulset-has-poddisruptionbudget",
     ],
     "a drained machine may take all of its pods at once",
-    (pod, { kind }, all) =>
-      !longRunning.includes(kind) ||
-      all.some(
-        (other) =>
-          other.kind === "PodDisruptionBudget" &&
-          selects(at(other, "spec.selector"), labelsOf(pod)),
-      ),
+    (pod, { kind }, all) => !longRunning.includes(kind) || budgetsOf(pod, all) > 0,
+  ),
+  perPod(
+    ["chom:one-disruption-budget"],
+    "several budgets cover it, so that no machine with one of its pods can be drained",
+    (pod, _maker, all) => budgetsOf(pod, all) <= 1,
   ),
   perObject(
     [

@@ -6,7 +6,7 @@ export type CommandResult = { code: number; stdout: string; stderr: string };
 export type CommandOptions = {
   input?: string | Buffer;
   cwd?: string;
-  env?: Record<string, string>;
+  env?: Record<string, string | undefined>;
   uid?: number;
   gid?: number;
   /** SIGKILL after so long, milliseconds; default 60 s. The code is then -1. */

@@ -9,6 +9,8 @@ const reopenMs = 3_000;
 const paceMs = 800;
 /** Read models of events follow the log by a moment. */
 const settleMs = 1_500;
+/** Until the page is asked for again when it could not be renewed, or came older than the news. */
+const againMs = 3_000;
 
 type State = "live" | "waiting" | "lost" | "off";
 const words: Readonly<Record<State, string>> = {
@@ -26,27 +28,36 @@ function show(state: State): void {
   word.textContent = words[state];
 }
 
-/** Boxes that are ticked, details that are open and fields that are being written stay as they are. */
+/** Boxes that are ticked and details that are open stay as they are. */
 const keep = (name: string, node: Element): boolean =>
   !(name === "checked" || (name === "open" && node instanceof HTMLDetailsElement));
 
-async function renew(position: string): Promise<void> {
+/** A search that is being written stays as it is: it depends on the address alone. */
+const isOver = (node: Node): boolean =>
+  !(node instanceof HTMLFormElement && node.classList.contains("filters"));
+
+/** Shows the page as it is now; false when what is shown may be older than `position`. */
+async function renew(position: string): Promise<boolean> {
   const answer = await fetch(location.href, {
     headers: { "chom-seen": position },
     redirect: "manual",
   });
-  if (answer.type === "opaqueredirect") return location.assign("/sign-in");
-  if (answer.status >= 500) return;
+  if (answer.type === "opaqueredirect") {
+    location.assign("/sign-in");
+    return true;
+  }
+  if (answer.status >= 500) return false;
   const next = new DOMParser().parseFromString(await answer.text(), "text/html");
   const [here, there] = [document.querySelector("#content"), next.querySelector("#content")];
-  if (!here || !there || document.querySelector("dialog[open]")) return;
+  if (!here || !there || document.querySelector("dialog[open]")) return false;
   void Idiomorph.morph(here, there.innerHTML, {
     morphStyle: "innerHTML",
     ignoreActiveValue: true,
-    callbacks: { beforeAttributeUpdated: keep },
+    callbacks: { beforeAttributeUpdated: keep, beforeNodeMorphed: isOver },
   });
   document.title = next.title;
   tellSelected();
+  return !answer.headers.has("chom-behind");
 }
 
 /** Runs `renew` at its pace: at once, then as often as it may, and once more when things have settled. */
@@ -60,10 +71,10 @@ function renewer(): (position: string) => void {
       const position = wanted;
       wanted = undefined;
       const began = performance.now();
-      // A page that could not be renewed is renewed with the next message.
-      await renew(position).catch(() => {});
-      const took = performance.now() - began;
-      await new Promise((resolve) => setTimeout(resolve, Math.max(paceMs, took * 4)));
+      const isNew = await renew(position).catch(() => false);
+      const pauseMs = Math.max(isNew ? paceMs : againMs, (performance.now() - began) * 4);
+      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      if (!isNew) wanted ??= position;
     }
     isBusy = false;
   }
@@ -128,4 +139,6 @@ export function stayLive(address: string): void {
   addEventListener("pagehide", () => source?.close());
   show("waiting");
   open();
+  // What had just happened when the page was made may not have been in every read model.
+  setTimeout(() => again(""), settleMs);
 }

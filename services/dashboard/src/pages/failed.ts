@@ -40,7 +40,7 @@ export async function failedPage(page: Page): Promise<View> {
   const { services, now } = page;
   const query = { ...jobQuery(page.query), state: "" };
   const request = jobsRequest(query, { token: page.query.get("page") ?? "", now, size });
-  const { jobs, nextPageToken } = await caughtUp(page.journalSeen, (minPosition) =>
+  const { jobs, nextPageToken } = await caughtUp(page, (minPosition) =>
     services.jobs.listJobs({ ...request, states: [JobState.FAILED], minPosition }),
   );
   const box = ({ jobId, name }: { jobId: string; name: string }) =>

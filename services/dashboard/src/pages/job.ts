@@ -247,7 +247,7 @@ function about(detail: GetJobDetailResponse, job: Job, { now }: Page): Html {
 export async function jobPage(page: Page): Promise<View> {
   const { services, params, now } = page;
   const jobId = params["id"] ?? "";
-  const detail = await caughtUp(page.journalSeen, (minPosition) =>
+  const detail = await caughtUp(page, (minPosition) =>
     services.jobs.getJobDetail({ jobId, minPosition }),
   );
   const job = Job.fromPartial(detail.job ?? {});

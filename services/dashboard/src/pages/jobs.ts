@@ -64,7 +64,7 @@ export async function jobsPage(page: Page): Promise<View> {
   const { services, now } = page;
   const query = jobQuery(page.query);
   const request = jobsRequest(query, { token: page.query.get("page") ?? "", now, size });
-  const { jobs, nextPageToken } = await caughtUp(page.journalSeen, (minPosition) =>
+  const { jobs, nextPageToken } = await caughtUp(page, (minPosition) =>
     services.jobs.listJobs({ ...request, minPosition }),
   );
   return {

@@ -203,10 +203,8 @@ export async function overview(page: Page): Promise<View> {
     ([value, name]) =>
       html`<li><a href="${linkTo("/", { hours: value })}"${value === hours ? html` aria-current="true"` : ""}>${name}</a></li>`,
   )}</ul>`;
-  const counted = caughtUp(page.journalSeen, (minPosition) =>
-    services.overview.getOverview({ minPosition }),
-  );
-  const over = caughtUp(page.journalSeen, (minPosition) =>
+  const counted = caughtUp(page, (minPosition) => services.overview.getOverview({ minPosition }));
+  const over = caughtUp(page, (minPosition) =>
     services.overview.getThroughput({ hours: Number(hours), family: "", minPosition }),
   );
   const [top, throughput, alerting, depth, backed, certified, served] = await Promise.all([

@@ -93,8 +93,10 @@ export async function schedulePage(page: Page): Promise<View> {
   const { services, params, query, now } = page;
   const scheduleId = params["id"] ?? "";
   const changed = /^\d{1,15}$/.exec(query.get("at") ?? "")?.[0] ?? "0";
-  const { schedule, upcoming } = await caughtUp(BigInt(changed), (minPosition) =>
-    services.schedules.getSchedule({ scheduleId, minPosition }),
+  const { schedule, upcoming } = await caughtUp(
+    page,
+    (minPosition) => services.schedules.getSchedule({ scheduleId, minPosition }),
+    BigInt(changed),
   );
   const ticks = services.schedules.listTicks({
     scheduleId,

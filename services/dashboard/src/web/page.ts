@@ -17,6 +17,8 @@ export type Page = {
   readonly params: Readonly<Record<string, string>>;
   /** What the live stream has told the browser: read models are waited for until they have it too. */
   readonly journalSeen: bigint;
+  /** Says that what is shown is older than that: the browser asks again soon, without waiting for news. */
+  readonly tellBehind: () => void;
   readonly now: Date;
   /** Aborts when the browser leaves. */
   readonly signal: AbortSignal;
@@ -50,12 +52,17 @@ export async function part<T>(asked: Promise<T>, show: (value: T) => Value): Pro
   return show(value);
 }
 
-/** Asks a read model that is to have seen a position, and takes what it has when it is further behind than that. */
-export async function caughtUp<T>(position: bigint, ask: (at: bigint) => Promise<T>): Promise<T> {
+/** Asks a read model that is to have seen what the browser was told of; a model further behind is shown as it is, and that is told. */
+export async function caughtUp<T>(
+  { journalSeen, tellBehind }: Page,
+  ask: (at: bigint) => Promise<T>,
+  position = journalSeen,
+): Promise<T> {
   try {
     return await ask(position);
   } catch (error) {
     if (position === 0n || classify(error).code !== "read-model-behind") throw error;
+    tellBehind();
     return ask(0n);
   }
 }

@@ -9,6 +9,17 @@ test("a burst is let through, then one at a time, each address by itself", () =>
   expect(limit.take("a", 1_000)).toBeGreaterThan(0);
 });
 
+test("what is given back may be taken again, and no more than that", () => {
+  const limit = rateLimit({ burst: 1, everyMs: 1_000 });
+  for (let at = 0; at < 50; at += 1) {
+    expect(limit.take("a", 0)).toBe(0);
+    limit.giveBack("a");
+  }
+  limit.giveBack("a");
+  limit.giveBack("b");
+  expect([1, 2].map(() => limit.take("a", 0) > 0)).toEqual([false, true]);
+});
+
 test("many addresses together are limited too, in bounded memory", () => {
   const limit = rateLimit({ burst: 2, everyMs: 1_000 });
   let taken = 0;

@@ -2,6 +2,8 @@
 export type RateLimit = {
   /** Milliseconds to wait, 0 when it may be tried now (and then it counts). */
   take(key: string, now: number): number;
+  /** What was taken turned out to be none of what is limited. */
+  giveBack(key: string): void;
 };
 
 type Bucket = { tokens: number; at: number };
@@ -29,6 +31,14 @@ export function rateLimit({ burst, everyMs }: { burst: number; everyMs: number }
       mine.tokens -= 1;
       all.tokens -= 1;
       return 0;
+    },
+    giveBack(key) {
+      for (const [bucket, most] of [
+        [buckets.get(key), burst],
+        [all, burst * 20],
+      ] as const) {
+        if (bucket) bucket.tokens = Math.min(most, bucket.tokens + 1);
+      }
     },
   };
 }

@@ -2,7 +2,7 @@
 import type { AddressInfo } from "node:net";
 import { GetCallerResponse } from "@chom/proto/chom/credentials/v1/tokens";
 import { WatchJobsResponse } from "@chom/proto/chom/jobs/v1/jobs";
-import { notFound, security } from "@chom/shared/failure/failure";
+import { notFound, security, transient } from "@chom/shared/failure/failure";
 import { createLogger } from "@chom/shared/telemetry/logger";
 import { expect, onTestFinished, test } from "vitest";
 import { liveHub } from "../live/hub.ts";
@@ -10,7 +10,7 @@ import type { Services } from "../services.ts";
 import { html } from "../view/html.ts";
 import { loadAssets } from "./assets.ts";
 import { cookieName, sessionCookies } from "./cookie.ts";
-import type { Route } from "./page.ts";
+import { caughtUp, type Route } from "./page.ts";
 import { rateLimit } from "./rate-limit.ts";
 import { webServer } from "./server.ts";
 import { Secret } from "@chom/shared/secrets/secret";
@@ -65,6 +65,16 @@ const routes: readonly Route[] = [
     },
   },
   { path: "/do", act: async () => "/" },
+  {
+    path: "/list",
+    show: async (page) => {
+      const shown = await caughtUp(page, async (at) => {
+        if (at > 7n) throw transient("read-model-behind", "7");
+        return at;
+      });
+      return { title: "List", section: "/", topics: ["jobs"], body: html`<p>at ${shown}</p>` };
+    },
+  },
 ];
 
 async function serving(more: { viewersMax?: number; publicUrl?: string } = {}) {
@@ -228,6 +238,25 @@ test("who comes back with an older id is told to look again; who missed nothing 
   const fresh = await back("j9.e0");
   told.tell("a", 10n);
   expect(await heard(fresh, ["stale", "look-again"], 1)).toEqual(["stale j10.e0"]);
+});
+
+test("a page waits for what its stream has told, and says when a read model is further behind", async () => {
+  const { get, told, cookie } = await serving();
+  await connected(get);
+  const stream = await get("/live?topics=jobs&after=j0.e0");
+  const shown = async (headers: Record<string, string> = {}) => {
+    const answer = await get("/list", { cookie, ...headers });
+    const text = await answer.text();
+    const after = /data-live="[^"]*after=([^"&]*)/.exec(text)?.[1] ?? "";
+    return [/at \d+/.exec(text)?.[0], after, answer.headers.get("chom-behind")];
+  };
+  told.tell("a", 6n);
+  await heard(stream, ["stale"], 1);
+  expect(await shown()).toEqual(["at 6", "j6.e0", null]);
+  expect(await shown({ "chom-seen": "j5.e0" })).toEqual(["at 5", "j6.e0", null]);
+  expect(await shown({ "chom-seen": "j8.e0" })).toEqual(["at 0", "", "yes"]);
+  told.tell("a", 9n);
+  await expect.poll(() => shown()).toEqual(["at 0", "", "yes"]);
 });
 
 test("open streams are bounded, and a page that leaves makes room", async () => {

@@ -82,26 +82,34 @@ async function answerSignIn(web: WebOptions, exchange: Exchange): Promise<void> 
     web.logger.warn({ address }, "sign-in refused");
     return answerPage(web, exchange, signInPage(made.problem, 401), {});
   }
+  // Whole teams sign in from one address: only what was refused counts.
+  web.attempts.giveBack(address);
   redirect(exchange, "/", settingCookie(web.cookies.seal(made), made.expiresAt - now));
 }
 
-/** `j12.e7` as the browser got it. */
-const journalSeenBy = ({ request }: Exchange): bigint =>
-  BigInt(/^j(\d{1,15})\./.exec(String(request.headers["chom-seen"] ?? ""))?.[1] ?? 0);
+/** Of a position like `j12.e7`. */
+const journalOf = (position: string): bigint => BigInt(/^j(\d{1,15})\./.exec(position)?.[1] ?? 0);
+
+/** The header of a page that shows less than the browser was told of. */
+const behind = "chom-behind";
 
 async function pageOf(
   web: WebOptions,
   exchange: Exchange,
   session: Session,
-  params: Page["params"],
+  { params, livePosition }: { params: Page["params"]; livePosition: string },
 ): Promise<Page> {
   const leaving = new AbortController();
   exchange.response.once("close", () => leaving.abort());
+  const told = exchange.request.headers["chom-seen"];
   return {
     services: web.as(session.token),
     caller: await web.whoIs(session.token),
     ...{ formSecret: session.formSecret, query: exchange.url.searchParams, params },
-    ...{ journalSeen: journalSeenBy(exchange), now: new Date(web.now()), signal: leaving.signal },
+    // A page that is loaded will follow the stream from where it is now.
+    journalSeen: journalOf(typeof told === "string" ? told : livePosition),
+    tellBehind: () => exchange.response.setHeader(behind, "yes"),
+    ...{ now: new Date(web.now()), signal: leaving.signal },
   };
 }
 
@@ -121,7 +129,10 @@ async function answerRoute(web: WebOptions, exchange: Exchange, session: Session
   for (const route of web.routes) {
     const params = matchPath(route.path, url.pathname);
     if (params === undefined || "act" in route !== isPost) continue;
-    const page = await pageOf(web, exchange, session, params);
+    const { token } = session;
+    // Taken before anything is read: what happens meanwhile is told to the page again.
+    const livePosition = web.live.position(token);
+    const page = await pageOf(web, exchange, session, { params, livePosition });
     if ("act" in route) {
       const form = await readForm(request);
       if (form.get("form") !== session.formSecret) {
@@ -130,10 +141,7 @@ async function answerRoute(web: WebOptions, exchange: Exchange, session: Session
       return redirect(exchange, await route.act({ ...page, form }));
     }
     const frame = { caller: page.caller, formSecret: session.formSecret };
-    const { token } = session;
     let view: View;
-    // Taken before anything is read: what happens meanwhile is told to the page again.
-    const livePosition = web.live.position(token);
     try {
       view = await route.show(page);
     } catch (error) {
@@ -142,7 +150,9 @@ async function answerRoute(web: WebOptions, exchange: Exchange, session: Session
       view = failurePage(failure);
     }
     const notice = noticeOf(url.searchParams);
-    return answerPage(web, exchange, view, { ...frame, livePosition, notice });
+    // Who has seen nothing is told to look again at once.
+    const seen = exchange.response.hasHeader(behind) ? "" : livePosition;
+    return answerPage(web, exchange, view, { ...frame, livePosition: seen, notice });
   }
   throw notFound("page", url.pathname.slice(0, 100));
 }
