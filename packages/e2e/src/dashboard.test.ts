@@ -162,7 +162,7 @@ describe.skipIf(!support.ok)("the dashboard in a browser", () => {
     const page = await signedIn({ actor });
     const dialogs: string[] = [];
     page.on("dialog", (dialog) => void dialogs.push(dialog.message()));
-    await page.goto(`${url}/jobs/clean-first`);
+    await page.goto(`${url}/jobs/first-clean`);
     await page.waitForSelector("text=<b>weekly</b>");
     await page.waitForSelector(`text=${actor}`);
     expect(await page.locator("main b", { hasText: /^weekly$/ }).count()).toBe(0);
@@ -397,7 +397,7 @@ describe.skipIf(!support.ok)("the dashboard in a browser", () => {
 
   test("the keyboard alone leads from the skip link to a job", async () => {
     const page = await signedIn();
-    await page.goto(`${url}/jobs?id=clean-first`);
+    await page.goto(`${url}/jobs?id=first-clean`);
     await page.keyboard.press("Tab");
     expect(await page.evaluate("document.activeElement?.textContent")).toBe("Skip to content");
     await page.keyboard.press("Enter");
@@ -413,7 +413,7 @@ describe.skipIf(!support.ok)("the dashboard in a browser", () => {
       seen.push(at.name);
     }
     await page.keyboard.press("Enter");
-    await page.waitForURL(`${url}/jobs/clean-first`);
+    await page.waitForURL(`${url}/jobs/first-clean`);
   });
 
   test("a page says when it is not live, and is again when services and dashboard are back", async () => {
