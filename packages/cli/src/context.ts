@@ -14,6 +14,7 @@ import { DispatchServiceService } from "@chom/proto/chom/jobs/v1/dispatch";
 import { JobsServiceService } from "@chom/proto/chom/jobs/v1/jobs";
 import { QueuesServiceService } from "@chom/proto/chom/jobs/v1/queues";
 import { ArchiveServiceService } from "@chom/proto/chom/operations/v1/archive";
+import { OperationsServiceService } from "@chom/proto/chom/operations/v1/operations";
 import { ProvisioningServiceService } from "@chom/proto/chom/provisioning/v1/provisioning";
 import { AlertsServiceService } from "@chom/proto/chom/scheduler/v1/alerts";
 import { FlowsServiceService } from "@chom/proto/chom/scheduler/v1/flows";
@@ -80,6 +81,8 @@ function caOf(path: string): Buffer {
   }
 }
 
+type Operations = ReturnType<typeof connectRpc<typeof OperationsServiceService>>["calls"];
+
 /** Clients of all services. Each connects when it is first called; `close` ends them. */
 export function connectAll(context: Context) {
   const closers: (() => void)[] = [];
@@ -100,6 +103,14 @@ export function connectAll(context: Context) {
       return calls;
     };
   }
+  const operations = new Map<string, () => Operations>();
+  const connectOperations = (service: string) => {
+    const known = operations.get(service);
+    if (known) return known;
+    const made = lazily(() => connectRpc(OperationsServiceService, at(service)));
+    operations.set(service, made);
+    return made;
+  };
   return {
     credentials: lazily(() => connectRpc(CredentialsServiceService, at("credentials"))),
     provisioning: lazily(() => connectRpc(ProvisioningServiceService, at("provisioning"))),
@@ -118,6 +129,8 @@ export function connectAll(context: Context) {
     events: lazily(() => connectRpc(EventsServiceService, at("scheduler"))),
     queues: lazily(() => connectRpc(QueuesServiceService, at("scheduler"))),
     archive: lazily(() => connectRpc(ArchiveServiceService, at("scheduler"))),
+    /** Every service answers it. */
+    operations: (service: string) => connectOperations(service)(),
     close: () => {
       for (const close of closers) close();
     },
