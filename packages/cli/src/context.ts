@@ -129,6 +129,8 @@ export function connectAll(context: Context) {
     events: lazily(() => connectRpc(EventsServiceService, at("scheduler"))),
     queues: lazily(() => connectRpc(QueuesServiceService, at("scheduler"))),
     archive: lazily(() => connectRpc(ArchiveServiceService, at("scheduler"))),
+    /** Names of all that the context knows. */
+    services: Object.keys(context.urls),
     /** Every service answers it. */
     operations: (service: string) => connectOperations(service)(),
     close: () => {

@@ -10,6 +10,8 @@ import { cleanCommands } from "./clean-commands.ts";
 import { databaseCommands } from "./database-commands.ts";
 import { completionCommands } from "./completion.ts";
 import { exitCodes, exitCodesHelp } from "./exit-codes.ts";
+import { doctorCommands } from "./doctor-commands.ts";
+import { projectionsCommands } from "./projections-commands.ts";
 import { dispatchCommands } from "./dispatch-command.ts";
 import { failedCommands } from "./failed-commands.ts";
 import { flowCommands } from "./flow-commands.ts";
@@ -68,6 +70,8 @@ for (const add of [
   alertCommands,
   auditCommands,
   archiveCommands,
+  projectionsCommands,
+  doctorCommands,
   scheduleCommands,
   eventCommands,
   queueCommands,

@@ -40,6 +40,7 @@ const failed = ({ code, message }: { code: string; message: string }) => ({
 export const backupList = projection({
   name: "backup-list",
   source: { stream: "EVENTS", aggregate: "backups" },
+  rebuild: { tables: [points, restores] },
   from: happened,
   on: {
     BackupCreated: ({ backupId, siteId, kind, keepUntil, safetyPoint }, { tenant, time }, tx) =>

@@ -32,6 +32,7 @@ const addKeyRow = (tx: Transaction, { tenant, id, time }: At & { time: Date }, k
 export const serverList = projection({
   name: "server-list",
   source: { stream: "EVENTS", aggregate: "server" },
+  rebuild: { tables: [servers, serverKeys] },
   from: serverEvents,
   on: {
     ServerRegistered: ({ name, address, port, user, hostKeys }, { tenant, id, time }, tx) =>

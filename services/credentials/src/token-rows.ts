@@ -12,6 +12,7 @@ import { tokenEvents } from "./token.ts";
 export const tokenList = projection({
   name: "token-list",
   source: { stream: "EVENTS", aggregate: "api-token" },
+  rebuild: { tables: [apiTokens] },
   from: tokenEvents,
   on: {
     ApiTokenCreated: ({ name, role, permissions, expiresAt }, meta, tx) =>

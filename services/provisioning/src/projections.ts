@@ -21,6 +21,7 @@ const noFailure = { failureCode: "", failureMessage: "" };
 export const siteList = projection({
   name: "sites",
   source: { stream: "EVENTS", aggregate: "site" },
+  rebuild: { tables: [sites] },
   from: siteEvents,
   on: {
     SiteRequested({ domain, serverId, kind, phpVersion, sslEnabled, jobId }, meta, tx) {
@@ -56,6 +57,7 @@ export const siteList = projection({
 export const claimedDomains = projection({
   name: "domains",
   source: { stream: "EVENTS", aggregate: "domain" },
+  rebuild: { tables: [domains] },
   from: domainEvents,
   on: {
     DomainClaimed({ domain, ownerTenant, siteId }, { time }, tx) {

@@ -6,6 +6,8 @@ import { checkAlerts } from "./alerts/check-alerts.ts";
 import { anchorTick } from "./audit/anchors.ts";
 import { auditRpc } from "./audit/audit-rpc.ts";
 import { alertReaders, watchAlerts } from "./alerts/watch-alerts.ts";
+import { jobChecks } from "./doctor/job-checks.ts";
+import { logChecks } from "./doctor/log-checks.ts";
 import { dispatchRpc } from "./dispatch-rpc.ts";
 import { eventsRpc } from "./events-rpc.ts";
 import { historyReaders, keepHistory } from "./history/keep-history.ts";
@@ -53,6 +55,7 @@ await serve({
         ...schedules.ticks,
         ...flows.ticks,
       ],
+      checks: (rebuild) => [...logChecks(app), ...jobChecks(app, rebuild)],
       close: history.close,
     };
   },

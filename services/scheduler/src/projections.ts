@@ -9,6 +9,7 @@ import {
 } from "@chom/shared/projection/projection";
 import { and, eq } from "drizzle-orm";
 import { changeOf } from "./job-view.ts";
+import { prunedJournals } from "./history/pruned-journals.ts";
 import { jobs } from "./tables.ts";
 
 /** What a new job has not got yet. */
@@ -42,6 +43,7 @@ const names = Object.keys(journalEvents) as (keyof typeof journalEvents)[];
 export const jobList: Projection = projection({
   name: "jobs",
   source: { stream: "JOURNAL", family: "*" },
+  rebuild: { tables: [jobs], past: prunedJournals, pauses: "prune" },
   from: journalEvents,
   on: Object.fromEntries(
     names.map((name) => [

@@ -33,6 +33,7 @@ const installed = (
 export const certificateList = projection({
   name: "certificate-list",
   source: { stream: "EVENTS", aggregate: "certificate" },
+  rebuild: { tables: [certificates] },
   from: certificateEvents,
   on: {
     CertificateRequested: ({ domain, serverId }, meta, tx) =>

@@ -162,6 +162,8 @@ export type StoredMessage = {
   readonly subject: string;
   readonly sequence: number;
   readonly body: string;
+  /** When the broker stored it, where that was asked for. */
+  readonly time?: Date;
   /** Empty when the message has no such header. */
   header(name: string): string;
 };
@@ -176,7 +178,7 @@ export async function getFromLeader(
   query: { last_by_subj: string } | { seq: number; next_by_subj?: string },
 ): Promise<StoredMessage | undefined> {
   const answer = await api<{
-    message: { subject: string; seq: number; hdrs?: string; data?: string };
+    message: { subject: string; seq: number; hdrs?: string; data?: string; time: string };
   }>(nats, `STREAM.MSG.GET.${stream}`, query);
   if ("fault" in answer && answer.fault.code === noMessage) return undefined;
   const { message } = valueOf(answer, `reading ${stream}`);
@@ -192,6 +194,7 @@ export async function getFromLeader(
   return {
     subject: message.subject,
     sequence: message.seq,
+    time: new Date(message.time),
     body: Buffer.from(message.data ?? "", "base64").toString(),
     header: found.has(echoMark) ? noHeader : (name) => found.get(name) ?? "",
   };
@@ -297,6 +300,7 @@ function fromDirectGet(message: Msg): StoredMessage {
   return {
     subject: last("Nats-Subject"),
     sequence: Number(last(echoMark)),
+    time: new Date(last("Nats-Time-Stamp")),
     body: message.string(),
     header: stored ? (name) => message.headers?.get(name) ?? "" : noHeader,
   };

@@ -118,6 +118,8 @@ const table: Record<string, CodePolicy> = {
   "foreign-producer": { kind: "security" },
   "topology-mismatch": { kind: "operator" },
   "checkpoint-mismatch": { kind: "operator" },
+  "rebuild-running": { kind: "conflict" },
+  "not-mendable": { kind: "rejected" },
   // calling and starting services
   "invalid-request": { kind: "invalid" },
   unauthenticated: { kind: "security" },

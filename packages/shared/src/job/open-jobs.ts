@@ -151,6 +151,8 @@ function projectionOf(table: Table, family: string, isFair: boolean): Projection
   return projection({
     name: "open-jobs",
     source: { stream: "JOURNAL", family },
+    // What sweeper and admitter noted; a row that nobody noted anything about is looked at once more.
+    rebuild: { tables: [table], notes: ["due_at", "admitted_at", "untold_since"] },
     from: journalEvents,
     on: {
       JobQueued: ({ jobName, queue, notBefore, expiresAt }, meta, tx) =>

@@ -23,6 +23,8 @@ export type Applying = {
   readonly db: Database;
   readonly sealer: Sealer;
   readonly logger: Logger;
+  /** Whose turn it is among those who build the same tables; default the projection's own. */
+  readonly lock?: string;
 };
 
 export type Batch = {
@@ -107,17 +109,21 @@ async function applyIn(tx: Transaction, applying: Applying, batch: Batch, carefu
     .where(eq(tables.checkpoints.projection, projection.name));
 }
 
+/** Name of the advisory lock that whoever moves a projection on holds. */
+export const projectionLock = (service: string, { name }: Projection): string =>
+  `projection/${service}/${name}`;
+
 /** One active projector: the lock is for this transaction, the checkpoint tells whether another one was quicker. */
 async function becomeActive(
   tx: Transaction,
-  { service, projection, tables }: Applying,
+  { service, projection, tables, lock }: Applying,
   from: number,
 ) {
-  const key = `projection/${service}/${projection.name}`;
-  const [lock] = await tx
+  const key = lock ?? projectionLock(service, projection);
+  const [turn] = await tx
     .select({ got: sql<boolean>`pg_try_advisory_xact_lock(hashtextextended(${key}, 0))` })
     .from(sql`(values (1)) as one`);
-  if (!lock?.got) throw new Overtaken();
+  if (!turn?.got) throw new Overtaken();
   const [row] = await tx
     .select({ sequence: tables.checkpoints.sequence })
     .from(tables.checkpoints)

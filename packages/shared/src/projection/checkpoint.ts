@@ -3,7 +3,7 @@ import { eq } from "drizzle-orm";
 import type { EventLog } from "../event-log/event-log.ts";
 import { failureOf } from "../failure/failure.ts";
 import type { CheckpointTables } from "./checkpoint-tables.ts";
-import type { Database, Transaction } from "./database.ts";
+import type { Database } from "./database.ts";
 import type { Projection } from "./projection.ts";
 
 export type Checkpoint = CheckpointTables["checkpoints"]["$inferSelect"];
@@ -34,7 +34,8 @@ export async function loadCheckpoint({
   return made;
 }
 
-const fresh = (projection: Projection, streamEpoch: number) => ({
+/** A checkpoint before everything. */
+export const fresh = (projection: Projection, streamEpoch: number) => ({
   projection: projection.name,
   streamEpoch,
   sequence: 0,
@@ -90,24 +91,3 @@ const mismatch = ({ name, source }: Projection, why: string) =>
     "checkpoint-mismatch",
     `projection ${name} was not made from this ${source.stream}: ${why}; rebuild it or restore the stream`,
   );
-
-/**
- * Starts a projection over: `clear` removes its rows in the same transaction that resets the checkpoint and forgets
- * the stops. Running projectors notice within a second.
- */
-export async function rebuild(
-  keeping: Keeping,
-  clear: (tx: Transaction) => Promise<unknown>,
-): Promise<void> {
-  const { projection, tables, db, log } = keeping;
-  await loadCheckpoint(keeping);
-  const start = fresh(projection, await log.epoch(projection.source.stream));
-  await db.transaction(async (tx) => {
-    await tx
-      .update(tables.checkpoints)
-      .set(start)
-      .where(eq(tables.checkpoints.projection, projection.name));
-    await tx.delete(tables.stops).where(eq(tables.stops.projection, projection.name));
-    await clear(tx);
-  });
-}

@@ -19,7 +19,6 @@ import { Secret } from "../secrets/secret.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { apply } from "../topology/apply.ts";
 import { topology } from "../topology/topology.ts";
-import { rebuild } from "./checkpoint.ts";
 import { checkpointTables } from "./checkpoint-tables.ts";
 import type { Database } from "./database.ts";
 import { projection } from "./projection.ts";
@@ -44,6 +43,7 @@ const sealer = keyring([{ keyId: "k", key: new Secret(randomBytes(32)) }], rando
 const wantedList = projection({
   name: "wanted-list",
   source: { stream: "EVENTS", aggregate: "certificate" },
+  rebuild: { tables: [wanted] },
   from: happened,
   on: {
     CertificateRequested: async ({ siteId, domain }, { position }, tx) => {
@@ -168,20 +168,6 @@ test("an event that fails stops only its own history, and says so", async () => 
     { subject: "evt.acme.certificate.s3", skipped: 0, code: "entry-undecodable" },
   ]);
   expect(alerts).toEqual(["projection-stopped", "projection-stopped"]);
-});
-
-test("rebuilding makes the same rows again and forgets the stops", async () => {
-  const { put, start, rows, stops, options, db, client } = await setup();
-  const projector = start();
-  await put("s1", request("s1", "one.example"));
-  await client.unsafe("insert into ssl.wanted values ('s2', 'in.the.way', 0)");
-  const position = await put("s2", request("s2", "two.example"));
-  await projector.seen(position);
-  expect(await stops()).toHaveLength(1);
-  await rebuild({ ...options, projection: wantedList, tables }, (tx) => tx.delete(wanted));
-  await expect.poll(rows).toEqual(["s1 one.example", "s2 two.example"]);
-  expect(await stops()).toEqual([]);
-  expect(await db.select().from(tables.checkpoints)).toHaveLength(1);
 });
 
 test("a recreated or restored stream halts the projector until somebody acts", async () => {

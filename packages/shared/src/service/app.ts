@@ -7,6 +7,7 @@ import type { AnyJob, DispatchOptions } from "../job/job.ts";
 import type { Database } from "../projection/database.ts";
 import type { Projection } from "../projection/projection.ts";
 import type { Reactor } from "../reactor/reactor.ts";
+import type { DoctorCheck } from "./doctor/check.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Servers } from "../script/servers.ts";
 import type { SessionPorts } from "../script/sessions.ts";
@@ -85,6 +86,8 @@ export type Cast = {
   readonly projections?: readonly Projection[];
   readonly rpc?: readonly RpcService[];
   readonly ticks?: readonly Tick[];
+  /** What the doctor looks at beside what every service has; `rebuild` mends a read model. */
+  readonly checks?: (rebuild: (projection: string) => Promise<number>) => readonly DoctorCheck[];
   /** How this service's own jobs log in to servers; only credentials has the keys, all others ask it. */
   readonly signer?: SessionPorts;
   /** Closed after everything else has stopped. */

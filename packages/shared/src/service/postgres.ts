@@ -13,6 +13,8 @@ export type Postgres = {
   /** In a caller's scope (rpc/tenant-scope.ts) it sees that tenant's rows only. */
   readonly db: Database;
   readonly sql: postgres.Sql;
+  /** The same database for statements of the service's schema, which they find in another one. */
+  readonly elsewhere: (schema: string) => Database;
   /** Runs `work` when no other replica holds the lock of this name; answers whether it did. */
   exclusively(name: string, work: () => Promise<void>): Promise<boolean>;
   /** Throws when the database does not answer within 3 s. */
@@ -42,6 +44,7 @@ export function openPostgres(url: Secret, service: string, max = 10): Postgres {
     // drizzle's type differs from the port's by its driver only.
     db: drizzle(walled(sql)) as unknown as Database,
     sql,
+    elsewhere: (schema) => drizzle(redirected(sql, service, schema)) as unknown as Database,
     exclusively: (name, work) => withLock(locks, `${service}:${name}`, work),
     async check() {
       const late = new Promise<never>((_, reject) =>
@@ -53,6 +56,30 @@ export function openPostgres(url: Secret, service: string, max = 10): Postgres {
       await Promise.all([sql.end({ timeout: 5 }), locks.end({ timeout: 5 })]);
     },
   };
+}
+
+/** Statements name their tables as drizzle quotes them, and hold no values. */
+function redirected<Sql extends postgres.Sql | postgres.TransactionSql>(
+  sql: Sql,
+  from: string,
+  to: string,
+): Sql {
+  type Within = (tx: postgres.TransactionSql) => unknown;
+  const within = (work: unknown) => (tx: postgres.TransactionSql) =>
+    (work as Within)(redirected(tx, from, to));
+  return new Proxy(sql, {
+    get(target, name, receiver) {
+      const own: unknown = Reflect.get(target, name, receiver);
+      if (typeof own !== "function") return own;
+      if (name === "unsafe") {
+        return (text: string, ...rest: unknown[]) =>
+          Reflect.apply(own, target, [text.replaceAll(`"${from}".`, `"${to}".`), ...rest]);
+      }
+      if (name !== "begin" && name !== "savepoint") return own;
+      return (...given: unknown[]) =>
+        Reflect.apply(own, target, given.with(-1, within(given.at(-1))));
+    },
+  });
 }
 
 async function withLock(sql: postgres.Sql, name: string, work: () => Promise<void>) {

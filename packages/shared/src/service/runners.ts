@@ -12,7 +12,7 @@ import { createEngine, type Engine } from "../job/engine.ts";
 import { jetstreamRoom } from "../job/jetstream-room.ts";
 import { jetstreamQueue } from "../job/jetstream-queue.ts";
 import { jobControl } from "../job/job-control.ts";
-import { openJobs, openJobsDdl } from "../job/open-jobs.ts";
+import { type OpenJobs, openJobs, openJobsDdl } from "../job/open-jobs.ts";
 import { sweep, sweepEveryMs } from "../job/sweeper.ts";
 import { exitCodeOf } from "../job/work-limits.ts";
 import type { WorkReport } from "../job/work-report.ts";
@@ -47,6 +47,11 @@ export const sharedTables = (name: string): readonly string[] => [
 ];
 
 export type Runners = {
+  /** What is projected here; empty in a process that only works. */
+  readonly projectors: readonly Projector[];
+  readonly projections: readonly Projection[];
+  /** The machinery of a family's jobs. */
+  readonly family: Pick<FamilyParts, "engine" | "openJobs" | "sweep"> | undefined;
   /** The workers, when this process works. */
   readonly workers: Pick<Workers, "pause" | "resume" | "isPaused"> | undefined;
   /** Settles with the exit code when a limit ended the work; never otherwise. */
@@ -67,6 +72,10 @@ export type RunnersParts = AppParts & {
 
 /** The machinery of a family: jobs, their journal's projection, and the nets under them. */
 type FamilyParts = {
+  readonly engine: Engine;
+  readonly openJobs: OpenJobs;
+  /** One pass of the sweeper; answers how many jobs were queued again. */
+  sweep(): Promise<number>;
   readonly projections: readonly Projection[];
   readonly reactors: readonly Reactor[];
   readonly ticks: readonly Tick[];
@@ -138,6 +147,9 @@ function familyOf(parts: RunnersParts, family: Family): FamilyParts {
     run: async () => void (await sweep(swept)),
   };
   return {
+    engine,
+    openJobs: open,
+    sweep: () => sweep(swept),
     projections: [open.projection],
     reactors: [
       jobControl(engine),
@@ -221,7 +233,7 @@ export function startRunners(parts: RunnersParts): Runners {
   const reports =
     workers && reportWorker({ nats, family: name, worker, running: workers.running, logger });
   return {
-    workers,
+    ...{ projections, projectors, family, workers },
     ended: workers?.ended.then(exitCodeOf) ?? new Promise(() => {}),
     async check() {
       const stands = projectors.find((projector) => projector.failure() !== undefined);

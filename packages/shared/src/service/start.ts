@@ -15,9 +15,11 @@ import { checkPresence, checkTopology } from "../topology/check.ts";
 import { inboxPrefix, type User, users } from "../topology/names.ts";
 import { type AppParts, buildApp } from "./build-app.ts";
 import type { App, Cast } from "./app.ts";
+import type { RpcService } from "../rpc/unary.ts";
 import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./common-settings.ts";
 import { rarely, watchHealth } from "./health.ts";
 import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
+import { operationsRpc } from "./operations-rpc.ts";
 import { type Runners, sharedTables, startRunners } from "./runners.ts";
 import { startTelemetry, type Telemetry } from "./telemetry.ts";
 import { tokenDirectory } from "./token-directory.ts";
@@ -156,7 +158,10 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
 
   const runners = startRunners({ ...appParts, app, cast, attach, report });
   open.add("runners", () => runners.stop(settings.drainMs), settings.drainMs + abortMs + closeMs);
-  const server = await startServer(parts, cast, app);
+  const certificate = loaded.tls && Buffer.from(loaded.tls.cert);
+  const operations = operationsRpc({ app, cast, postgres, runners, certificate });
+  const rpc = [...(cast.rpc ?? []), operations];
+  const server = await startServer(parts, rpc, app);
   if (server) open.add("rpc", () => server.close(2_000));
   const setServing = (isServing: boolean, failed: readonly string[] = []) => {
     condition.ready = isServing;
@@ -193,7 +198,7 @@ const openBroker = (user: User, { natsUrl, natsSeed, natsCaFile }: CommonSetting
 /** A worker answers nothing but health calls, and those only where it was told to listen. */
 async function startServer<R extends Readers>(
   { settings, loaded, logger }: Composition<R>,
-  cast: Cast,
+  rpc: readonly RpcService[],
   app: App,
 ): Promise<RpcServer | undefined> {
   const { listen, role, environment } = settings;
@@ -205,7 +210,7 @@ async function startServer<R extends Readers>(
     tokenKeys: loaded.tokenKeys,
     apiTokens: apiTokenVerifier(tokenDirectory(app.nats), app.now),
     permissions,
-    services: answers ? (cast.rpc ?? []) : [],
+    services: answers ? rpc : [],
     audit: callAudit({
       ...{ log: app.audit, service: app.name, permissions, sensitive: sensitiveFields },
       ...{ now: app.now, newId: app.newId },

@@ -46,9 +46,13 @@ export async function raiseTenantWalls(sql: postgres.Sql, service: string): Prom
   await checkTenantWalls(sql, service);
 }
 
+/** Tables with a tenant whose wall does not stand. */
+export const openWalls = async (sql: postgres.Sql, service: string): Promise<string[]> =>
+  (await tenantTables(sql, service)).filter(({ walled }) => !walled).map(nameOf);
+
 /** Failure `operator` "invalid-config" naming every tenant table without the forced policy. */
 export async function checkTenantWalls(sql: postgres.Sql, service: string): Promise<void> {
-  const open = (await tenantTables(sql, service)).filter(({ walled }) => !walled).map(nameOf);
+  const open = await openWalls(sql, service);
   if (open.length > 0) {
     throw operator("invalid-config", `no row-level security on ${open.join(", ")}`);
   }

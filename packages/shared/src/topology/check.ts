@@ -69,7 +69,8 @@ function refuse(differences: readonly Difference[]): void {
   throw failureOf("topology-mismatch", `the broker is not set up: ${shown}${more}; ${remedy}`);
 }
 
-async function differencesFor(nats: Nats, user: User): Promise<Difference[]> {
+/** What the broker has otherwise than this user needs it. */
+export async function differencesFor(nats: Nats, user: User): Promise<Difference[]> {
   const table = topology({ replicas: 1 });
   const differences: Difference[] = [];
   for (const settings of table.streams) {

@@ -20,6 +20,7 @@ const change = (
 export const databaseBackupList = projection({
   name: "database-backup-list",
   source: { stream: "EVENTS", aggregate: "database-backup" },
+  rebuild: { tables: [rows] },
   from: databaseEvents,
   on: {
     DatabaseBackupStarted: ({ backupId, source, location, runId }, { tenant, time }, tx) =>

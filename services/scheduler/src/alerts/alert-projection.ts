@@ -37,6 +37,7 @@ export function alertList(sinks: readonly Sink[]): Projection {
   return projection({
     name: "alerts",
     source: { stream: "EVENTS", aggregate: "alert" },
+    rebuild: { tables: [alerts], beside: [alertDeliveries] },
     from: alertEvents,
     on: {
       async AlertRaised(edge, meta, tx) {

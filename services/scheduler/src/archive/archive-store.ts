@@ -284,6 +284,14 @@ export async function decide(tx: Transaction, subject: string, decided: string):
     .where(and(eq(eventConflicts.subject, subject), eq(eventConflicts.decided, "")));
 }
 
+/** Losses that nobody has closed yet. */
+export const openLosses = (db: Database) =>
+  db.select().from(logLosses).where(isNull(logLosses.closedAt)).orderBy(asc(logLosses.id));
+
+export async function closeLosses(db: Database, at: Date): Promise<void> {
+  await db.update(logLosses).set({ closedAt: at }).where(isNull(logLosses.closedAt));
+}
+
 /** How many rows the log lacks. */
 export async function missingCount(db: Database): Promise<number> {
   return db.$count(eventArchive, isNull(eventArchive.sequence));

@@ -90,6 +90,44 @@ async function isInPlace({ nats }: Parts, chain: string, anchor: Anchor): Promis
   return false;
 }
 
+const anchorLateMs = 3_600_000;
+
+/** Chains whose head was not written down for an hour although there is more. */
+export async function unanchored(parts: Parts): Promise<string[]> {
+  const late = new Date(parts.now().getTime() - anchorLateMs);
+  const stored = await parts.db.select().from(auditAnchors);
+  const anchors = new Map(stored.map((row) => [row.chain, row]));
+  const found: string[] = [];
+  for (const chain of await chainsOf(parts)) {
+    const row = anchors.get(chain);
+    if (row && row.anchoredAt >= late) continue;
+    const anchor = row && (await anchorOf(parts, chain));
+    for await (const { sequence } of readAudit(parts.nats, chain, anchor?.position ?? 0)) {
+      if (sequence > (anchor?.position ?? 0)) found.push(chain);
+      break;
+    }
+  }
+  return found;
+}
+
+/** Chains that are not as they were written, from the last anchor that is in its place on. */
+export async function auditProblems(parts: Parts): Promise<{ chain: string; problem: string }[]> {
+  const found: { chain: string; problem: string }[] = [];
+  for (const chain of await chainsOf(parts)) {
+    try {
+      const anchor = await anchorOf(parts, chain);
+      const from = anchor && (await isInPlace(parts, chain, anchor)) ? anchor : undefined;
+      const options = { ...(from ? { from } : {}), anchor };
+      for await (const { broken } of verifyAudit(parts.nats, chain, options)) {
+        if (broken) found.push({ chain, problem: `entry ${broken.number} ${broken.problem}` });
+      }
+    } catch (error) {
+      found.push({ chain, problem: classify(error).message });
+    }
+  }
+  return found;
+}
+
 /**
  * Every minute: what was written since the last time could be cut off unnoticed. The replica that checked shows when
  * all chains were last whole, and how many are not.

@@ -24,6 +24,7 @@ const ofChain = ({ tenant, id }: ProjectedMeta, tx: Transaction, set: ChainChang
 export const chainList: Projection = projection({
   name: "chains",
   source: { stream: "EVENTS", aggregate: "chain" },
+  rebuild: { tables: [chains] },
   from: chainEvents,
   on: {
     ChainStarted: ({ name, linksCount, batchId }, { tenant, id: chainId, time }, tx) =>
@@ -53,6 +54,7 @@ const countsOf = (told: BatchFinished) => {
 export const batchList: Projection = projection({
   name: "batches",
   source: { stream: "EVENTS", aggregate: "batch" },
+  rebuild: { tables: [batches] },
   from: batchEvents,
   on: {
     BatchCreated: ({ name, allowFailures, chainId }, { tenant, id: batchId, time }, tx) =>
@@ -74,6 +76,7 @@ export const batchList: Projection = projection({
 export const refusalList: Projection = projection({
   name: "refused-jobs",
   source: { stream: "EVENTS", aggregate: "job-refusal" },
+  rebuild: { tables: [refusedJobs] },
   from: eventTypes({ JobRefused }),
   on: {
     JobRefused: ({ jobId, batchId, failure }, { tenant, time: refusedAt }, tx) =>

@@ -35,6 +35,7 @@ function plannedAfter(spec: ScheduleSpec, after: Date): Date | null {
 export const scheduleList: Projection = projection({
   name: "schedules",
   source: { stream: "EVENTS", aggregate: "schedule" },
+  rebuild: { tables: [schedules] },
   from: scheduleEvents,
   on: {
     async ScheduleCreated({ spec, version }, meta, tx) {
@@ -89,6 +90,7 @@ async function tell(told: Told, meta: ProjectedMeta, tx: Transaction): Promise<v
 export const tickList: Projection = projection({
   name: "schedule-ticks",
   source: { stream: "EVENTS", aggregate: ledgerKind },
+  rebuild: { tables: [scheduleTicks, schedules] },
   from: tickEvents,
   on: {
     ScheduleFired: ({ nominalAt: at, jobId, askedBy, ...data }, meta, tx) => {

@@ -1,0 +1,229 @@
+/** Inconsistencies planted in a real broker and a real Postgres, found by `chom doctor` and put right by `--fix`. */
+import { readFileSync } from "node:fs";
+import { JobFailed, JobQueued } from "@chom/proto/chom/jobs/v1/journal";
+import { ChainStarted } from "@chom/proto/chom/scheduler/v1/flows";
+import { eventTypes } from "@chom/shared/aggregate/event-types";
+import { encodeEvent } from "@chom/shared/event-log/codec";
+import { api, connectNats, publish, valueOf } from "@chom/shared/event-log/nats";
+import { journalEvents } from "@chom/shared/job/journal-events";
+import { Secret } from "@chom/shared/secrets/secret";
+import type { App } from "@chom/shared/service/app";
+import { brokerChecks } from "@chom/shared/service/doctor/broker-checks";
+import { certificateCheck } from "@chom/shared/service/doctor/certificate-check";
+import { diagnose, mend } from "@chom/shared/service/doctor/check";
+import { openPostgres, type Postgres } from "@chom/shared/service/postgres";
+import { type Running, startService } from "@chom/shared/service/start";
+import { contextFor, runConsole } from "@chom/shared/testing/console";
+import { type Ground, startGround } from "@chom/shared/testing/ground";
+import { takeNote, toyFamily } from "@chom/shared/testing/toy-family";
+import { inboxPrefix } from "@chom/shared/topology/names";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { alertList } from "../alerts/alert-projection.ts";
+import { archiveRpc } from "../archive/archive-rpc.ts";
+import { archiveTick } from "../archive/follow-events.ts";
+import { chainList } from "../flows/projections.ts";
+import { jobList } from "../projections.ts";
+import { scheduleList, tickList } from "../schedules/projections.ts";
+import { jobChecks } from "./job-checks.ts";
+import { logChecks } from "./log-checks.ts";
+
+let ground: Ground;
+let running: Running[];
+let app: App;
+let ssl: App;
+let platform: string;
+let pool: Postgres;
+let sql: Postgres["sql"];
+
+beforeAll(async () => {
+  ground = await startGround();
+  const quiet = { CHOM_LOG_LEVEL: "silent" };
+  // Without the ticks that would mend what is planted before the doctor looks.
+  const scheduler = await startService(
+    {
+      name: "scheduler",
+      migrations: new URL("../../migrations", import.meta.url),
+      cast(given) {
+        app = given;
+        return {
+          projections: [jobList, chainList, scheduleList, tickList, alertList([])],
+          rpc: [archiveRpc(app)],
+          checks: (rebuild) => [...logChecks(app), ...jobChecks(app, rebuild)],
+        };
+      },
+    },
+    { ...(await ground.environment("scheduler")), ...quiet },
+  );
+  const toy = toyFamily(new URL("./no-migrations", import.meta.url));
+  const family = await startService(
+    {
+      ...toy,
+      cast(given, settings) {
+        ssl = given;
+        return toy.cast(given, settings);
+      },
+    },
+    { ...(await ground.environment("ssl")), ...quiet, CHOM_ROLE: "api" },
+  );
+  running = [scheduler, family];
+  const urls = { scheduler: scheduler.address, ssl: family.address };
+  platform = await contextFor(ground, "platform", urls);
+  const url = new Secret(ground.postgres.url.replace(/\/postgres$/, "/chom"));
+  pool = openPostgres(url, "ssl", 2);
+  sql = pool.sql;
+});
+afterAll(async () => {
+  await pool?.close();
+  await Promise.all((running ?? []).map((each) => each.stop()));
+  await ground?.stop();
+});
+
+type Shown = { service: string; check: string; subject: string; severity: string };
+async function doctor(...more: string[]) {
+  const { code, out } = await runConsole(platform, ["doctor", "--json", ...more]);
+  const found = JSON.parse(out) as Shown[];
+  return { code, names: found.map(({ service, check }) => `${service} ${check}`).toSorted() };
+}
+
+const hourAgo = new Date(Date.now() - 3_600_000);
+const envelope = (subject: string, id: string) => ({
+  ...{ subject, id, time: hourAgo, source: "test", actor: "ann" },
+  ...{ causationId: "", correlationId: id, traceparent: "" },
+});
+const happened = eventTypes({ ChainStarted });
+
+async function tellChain(id: string): Promise<number> {
+  const subject = `evt.acme.chain.${id}`;
+  const event = happened.ChainStarted(ChainStarted.fromPartial({ name: id }));
+  const entry = encodeEvent(event, envelope(subject, `${id}-1`), app.sealer);
+  return app.log.append("EVENTS", subject, 0, [entry]);
+}
+
+/** A job that failed an hour ago, in its journal only. */
+async function failedJob(jobId: string): Promise<number> {
+  const subject = `jrn.acme.ssl.${jobId}`;
+  const queued = JobQueued.fromPartial({ jobName: "note.take", queue: "default", tries: 1 });
+  const entries = [
+    encodeEvent(journalEvents.JobQueued(queued), envelope(subject, `${jobId}-1`), ssl.sealer),
+    encodeEvent(
+      journalEvents.JobFailed(JobFailed.fromPartial({})),
+      envelope(subject, `${jobId}-2`),
+      ssl.sealer,
+    ),
+  ];
+  return ssl.log.append("JOURNAL", subject, 0, entries);
+}
+
+/** What is planted, by the check that has to find it; each must be mended. */
+async function plant(): Promise<string[]> {
+  const seed = new Secret(readFileSync(ground.seedFiles.topology, "utf8"));
+  const admin = await connectNats({
+    ...{ servers: ground.nats.url, name: "test", seed, inboxPrefix: inboxPrefix("topology") },
+  });
+  try {
+    const { position } = await ssl.dispatch({
+      ...{ job: takeNote, jobId: "lost", input: { text: "x" }, tenant: "acme", actor: "ann" },
+    });
+    await ssl.seen("open-jobs", position);
+    await app.seen("jobs", position);
+    valueOf(await api(admin, "STREAM.PURGE.JOBS"), "purge");
+  } finally {
+    await admin.close();
+  }
+  await sql`update ssl.open_jobs set due_at = ${hourAgo.toISOString()}, admitted_at = ${hourAgo.toISOString()}`;
+  await sql`insert into ssl.open_jobs (tenant, job_id, job_name, queue, due_at, position)
+    values ('acme', 'unheard', 'note.take', 'default', ${hourAgo.toISOString()}, 1)`;
+  await sql`update scheduler.jobs set state = 'JOB_STATE_COMPLETED' where job_id = 'lost'`;
+  await sql`insert into scheduler.projection_stops
+    (projection, subject, sequence, event_id, event_type, code, message)
+    values ('schedules', 'evt.acme.schedule.x', 1, 'e', 't', 'unexpected', 'once')`;
+  await sql`update scheduler.projection_checkpoints set stream_epoch = 1 where projection = 'chains'`;
+  await sql`alter table scheduler.alerts disable row level security`;
+  await sql`create schema scheduler_rebuild authorization scheduler`;
+  await sql`delete from scheduler.event_archive where event_id = 'two-1'`;
+  await sql`update scheduler.event_archive set body = 'forged' where event_id = 'one-1'`;
+  await sql`grant delete on scheduler.event_archive to scheduler`;
+  await sql`insert into scheduler.event_log_losses (stream_epoch, whole_until, archived_until)
+    values (1, 1, 2)`;
+  await sql`insert into scheduler.schedules
+    (tenant, schedule_id, spec, version, actor, next_at, created_at)
+    values ('acme', 'stuck', '{}', 1, 'ann', ${hourAgo.toISOString()}, ${hourAgo.toISOString()})`;
+  return [
+    ...["ssl job-without-item", "ssl open-job-unknown"],
+    ...["scheduler job-list", "scheduler projection-stopped", "scheduler projection-halted"],
+    ...["scheduler tenant-wall", "scheduler rebuild-left-over", "scheduler event-archive"],
+    ...["scheduler archive-grants", "scheduler event-log-loss", "scheduler schedule-behind"],
+    ...["scheduler history-incomplete", "scheduler audit-anchor"],
+  ];
+}
+
+test("thirteen planted inconsistencies are found, named with their remedy, and mended", async () => {
+  await tellChain("one");
+  await app.seen("chains", await tellChain("two"));
+  await app.seen("jobs", await failedJob("failed"));
+  await app.audit.write("acme", {
+    ...{ id: "audited", at: hourAgo.toISOString(), actor: "ann", service: "test", action: "look" },
+    ...{ outcome: "decided", code: "", requestId: "", reason: "", resources: {} },
+  });
+  await archiveTick(app).run(new AbortController().signal);
+  // The sweeper of the family would put back what was lost before the doctor sees it.
+  await pool.exclusively("tick:sweep", async () => {
+    const planted = await plant();
+    await expect.poll(() => app.db.execute("select 1"), { timeout: 1_000 }).toBeDefined();
+    await expect
+      .poll(async () => doctor(), { timeout: 200_000, interval: 2_000 })
+      .toMatchObject({ code: 1, names: expect.arrayContaining(planted) });
+    const after = await doctor("--fix", "--force", "--reason", "a drill");
+    expect(after).toEqual({ code: 0, names: ["scheduler jobs-failed"] });
+  });
+  // What was done is in the audit.
+  const audit = valueOf(
+    await api<{ state: { messages: number } }>(app.nats, "STREAM.INFO.AUDIT"),
+    "look",
+  );
+  expect(audit.state.messages).toBeGreaterThan(0);
+  const rows = await sql`select state from scheduler.jobs where job_id = 'lost'`;
+  expect(rows[0]?.["state"]).toBe("JOB_STATE_QUEUED");
+  expect((await sql`select 1 from scheduler.chains`).length).toBe(2);
+}, 600_000);
+
+test("what only a person can put right is named and left alone", async () => {
+  valueOf(await publish(app.nats, "quar.scheduler.x", "odd"), "plant");
+  await sql`alter role scheduler createdb`;
+  const checks = [...logChecks(app)];
+  const found = await diagnose(checks);
+  expect(found.map(({ check, subject }) => `${check} ${subject}`)).toContain(
+    "quarantine quar.scheduler.x",
+  );
+  await expect(mend(checks, "quarantine", "quar.scheduler.x")).rejects.toMatchObject({
+    code: "not-mendable",
+  });
+  const shown = await runConsole(platform, ["doctor"]);
+  expect(shown.out).toMatch(/CRITICAL database-role scheduler: makes-databases/);
+  await sql`alter role scheduler nocreatedb`;
+}, 120_000);
+
+test("a lease without an end is found and removed; one that is renewed is left alone", async () => {
+  const later = () => new Date(Date.now() + 200_000);
+  const checks = brokerChecks({ nats: ssl.nats, user: "ssl", now: later });
+  valueOf(await publish(ssl.nats, "$KV.leases.acme.run.stuck", "{}"), "plant");
+  const headers = { "Nats-TTL": "60s" };
+  valueOf(await publish(ssl.nats, "$KV.leases.acme.run.well", "{}", { headers }), "plant");
+  const found = await diagnose(checks);
+  const ours = found.filter(({ check }) => check === "lease-without-owner");
+  expect(ours.map(({ subject }) => subject)).toEqual(["acme.run.stuck"]);
+  expect(await mend(checks, "lease-without-owner", "acme.run.stuck")).toMatch(/removed/);
+  expect(await mend(checks, "lease-without-owner", "acme.run.stuck")).toMatch(/well by now/);
+  // The clock of these checks is set forward: that is seen, too.
+  expect(found.map(({ check, severity }) => `${check} ${severity}`)).toContain(
+    "clock-broker critical",
+  );
+});
+
+test("a certificate is named before it ends, and urgently at last", async () => {
+  const pem = readFileSync(ground.caFile);
+  const at = (days: number) =>
+    certificateCheck(pem, () => new Date(Date.now() + days * 86_400_000));
+  expect(await diagnose([at(0)])).toEqual([]);
+  expect(await diagnose([at(100_000)])).toMatchObject([{ severity: "critical" }]);
+});
