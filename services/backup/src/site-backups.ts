@@ -26,6 +26,7 @@ const note = (siteId: string, change: Change, { tenant }: ProjectedMeta, tx: Tra
 export const siteBackupList = projection({
   name: "site-backups",
   source: { stream: "EVENTS", aggregate: "backups" },
+  rebuild: { tables: [siteBackups] },
   from: happened,
   on: {
     BackupCompleted: (_, meta, tx) => note(meta.id, { lastCompletedAt: meta.time }, meta, tx),
@@ -40,6 +41,7 @@ export const siteBackupList = projection({
 export const presentSites = projection({
   name: "site-backups-sites",
   source: { stream: "EVENTS", aggregate: "site" },
+  rebuild: { tables: [siteBackups] },
   from: siteFacts.events,
   on: {
     SiteProvisioned: (_, meta, tx) => note(meta.id, { removed: false }, meta, tx),

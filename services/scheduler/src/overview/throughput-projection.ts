@@ -7,6 +7,7 @@ import {
   projection,
 } from "@chom/shared/projection/projection";
 import { sql } from "drizzle-orm";
+import { prunedJournals } from "../history/pruned-journals.ts";
 import { jobBuckets } from "./overview-tables.ts";
 
 const units = { minute: 60_000, hour: 3_600_000 } as const;
@@ -40,6 +41,7 @@ const add =
 export const throughput: Projection = projection({
   name: "job-throughput",
   source: { stream: "JOURNAL", family: "*" },
+  rebuild: { tables: [jobBuckets], past: prunedJournals, pauses: "prune" },
   from: journalEvents,
   on: {
     JobQueued: (_, meta, tx) => add("queued")(meta, tx),
