@@ -93,7 +93,9 @@ async function fix(session: Session, found: readonly Told[], options: Options): 
   const { clients, output } = session;
   const mendable = found.filter(({ mendable: may }) => may);
   if (mendable.length === 0) return 0;
-  await confirmed(`Apply ${mendable.length} remedies?`, options.force ?? false);
+  const question = `Apply ${mendable.length} remedies?`;
+  const { environment } = session;
+  await confirmed({ question, count: mendable.length, environment }, options);
   let failed = 0;
   for (const { service, check, subject } of mendable) {
     try {

@@ -17,6 +17,7 @@ const put = (row: Row, { tenant, id, time }: ProjectedMeta, tx: Transaction) => 
 export const scanList = projection({
   name: "scan-list",
   source: { stream: "EVENTS", aggregate: "scan" },
+  rebuild: { tables: [scans] },
   from: scanEvents,
   on: {
     ScanStarted: (_, meta, tx) => put({ status: "running" }, meta, tx),
