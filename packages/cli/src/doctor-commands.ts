@@ -71,7 +71,7 @@ async function ask(session: Session): Promise<Told[]> {
       found.push(
         finding("service-unreachable", service, {
           message: `it did not answer within ${Date.now() - asked.getTime()} ms: ${message}`,
-          remedy: "see that it runs and is healthy; docs/runbooks/service-down.md",
+          remedy: "see that it runs and is healthy; docs/runbooks/service-absent.md",
         }),
       );
     }

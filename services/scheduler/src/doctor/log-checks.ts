@@ -121,7 +121,7 @@ const auditCheck = (app: App): DoctorCheck => ({
       severity: "critical",
       message: `the audit of ${chain} is not as it was written: ${problem}`,
       remedy:
-        "see docs/runbooks/audit-chain-broken.md: keep everything as it is and look who could write",
+        "see docs/runbooks/audit-broken.md: keep everything as it is and look who could write",
     })),
 });
 
@@ -151,7 +151,7 @@ const quarantineCheck = ({ nats }: App): DoctorCheck => ({
       subject,
       severity: "warning",
       message: `${messages} messages could not be digested and were set aside`,
-      remedy: "see docs/runbooks/quarantined.md",
+      remedy: "see docs/runbooks/quarantine.md",
     }));
   },
 });
