@@ -119,6 +119,7 @@ const table: Record<string, CodePolicy> = {
   "topology-mismatch": { kind: "operator" },
   "checkpoint-mismatch": { kind: "operator" },
   "rebuild-running": { kind: "conflict" },
+  "rebuild-incomplete": { kind: "operator" },
   "not-mendable": { kind: "rejected" },
   // calling and starting services
   "invalid-request": { kind: "invalid" },

@@ -1,5 +1,6 @@
 /** Building a read model again while it is served, on a real Postgres. */
 import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { CertificateDropped, CertificateRequested } from "@chom/proto/chom/ssl/v1/events";
 import { type Postgres as Server, startPostgres } from "@chom/stack/postgres";
 import { eq } from "drizzle-orm";
@@ -91,7 +92,7 @@ async function setup() {
     const envelope = {
       id: `${siteId}-${next}`,
       time: new Date(),
-      source: "t",
+      source: "ssl",
       actor: "a",
       subject,
     };
@@ -142,6 +143,41 @@ test("a rebuild of what is right changes no row, one of what is wrong exactly th
   expect(await schemas()).toBe(0);
 });
 
+test("fault 29: events that come while it is rebuilt are in it, once, and readers never see an empty table", async () => {
+  const { put, start, rows, run, done, sql } = await setup();
+  const list = wantedList();
+  const projector = start(list);
+  for (let at = 0; at < 120; at += 1) await put(`s${at}`, "x.example");
+  await expect.poll(() => projector.position(), { timeout: 60_000 }).toBe(120);
+  await sql`truncate ssl.wanted`;
+  await run(list);
+  let isDone = false;
+  let fewest = Number.POSITIVE_INFINITY;
+  const reading = (async () => {
+    for (; !isDone; await sleep(1)) fewest = Math.min(fewest, (await rows()).length);
+  })();
+  const writing = (async () => {
+    for (let at = 120; !isDone; at += 1) {
+      await put(`s${at}`, "x.example");
+      await sleep(10);
+    }
+  })();
+  try {
+    await run(list);
+    await run(list);
+  } finally {
+    isDone = true;
+    await Promise.all([reading, writing]);
+  }
+  expect(fewest).toBeGreaterThanOrEqual(120);
+  expect(done.map(({ rowsChanged }) => rowsChanged)).toEqual([120, 0, 0]);
+  const position = await put("last", "x.example");
+  await expect.poll(() => projector.position(), { timeout: 60_000 }).toBe(position);
+  const twice = (await rows()).filter(({ count }) => count !== 1);
+  expect(twice).toEqual([]);
+  expect(await rows()).toHaveLength(position);
+}, 180_000);
+
 test("a rebuild that was cut short has changed nothing, and the next one starts over", async () => {
   const { put, start, rows, run, sql, rebuilding } = await setup();
   const list = wantedList();
@@ -180,17 +216,45 @@ test("a halted projection and forgotten stops are right again after a rebuild", 
   await expect.poll(() => projector.position()).toBe(1);
 });
 
+test("a history that this build cannot read keeps what is served", async () => {
+  const { put, start, rows, run, sql } = await setup();
+  const list = wantedList();
+  const projector = start(list);
+  await put("s1", "x.example");
+  await expect.poll(() => projector.position()).toBe(1);
+  const cannot = () => Promise.reject(new TypeError("never heard of it"));
+  const other: Projection = { ...list, on: { ...list.on, CertificateRequested: cannot } };
+  await expect(run(other)).rejects.toMatchObject({ code: "rebuild-incomplete" });
+  expect(await rows()).toHaveLength(1);
+  expect(await sql`select * from ssl.projection_stops`).toHaveLength(0);
+});
+
+test("a rebuild needs no connection that others of the service wait for it with", async () => {
+  const { put, start, rows, run, db, sql } = await setup();
+  const list = wantedList();
+  const projector = start(list);
+  await put("s1", "x.example");
+  await expect.poll(() => projector.position()).toBe(1);
+  await sql`update ssl.wanted set domain = 'wrong'`;
+  const isDone = Promise.withResolvers<void>();
+  // All connections of the pool but the one that the rebuild needs.
+  const busy = [1, 2, 3].map(() => db.transaction(() => isDone.promise));
+  await run(list);
+  isDone.resolve();
+  await Promise.all(busy);
+  expect(await rows()).toMatchObject([{ domain: "x.example" }]);
+});
+
 test("what the stream no longer has is told first, and no checkpoint remembers its numbers", async () => {
-  const { put, run, rows, db, log } = await setup();
+  const { put, start, run, rows, db, log } = await setup();
   await put("old", "old.example");
   const [old] = await log.load("EVENTS", "evt.acme.certificate.old");
   if (!old) throw new Error("nothing was put");
   const list = wantedList(async function* () {
     yield [{ ...old, id: "past-1", sequence: 900, subject: "evt.acme.certificate.past" }];
   });
-  await db.insert(checkpointTables("ssl").checkpoints).values({
-    ...{ projection: list.name, streamEpoch: 7, sequence: 0, eventSequence: 0, eventId: "" },
-  });
+  const projector = start(list);
+  await expect.poll(() => projector.position()).toBe(1);
   await run(list);
   expect((await rows()).map(({ site_id }) => site_id)).toEqual(["old", "past"]);
   const [checkpoint] = await db.select().from(checkpointTables("ssl").checkpoints);

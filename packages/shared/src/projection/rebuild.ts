@@ -1,17 +1,19 @@
 /**
  * Building read models again while they are served: beside them, by the same handlers, from everything there ever was;
  * then one transaction makes the served tables and the checkpoints say the same. Dying anywhere before has changed
- * nothing, and the next rebuild starts over.
+ * nothing, and the next rebuild starts over. A history that the served model can read and this build cannot keeps the
+ * served one as it is.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { eq, inArray, sql } from "drizzle-orm";
 import type { EventLog } from "../event-log/event-log.ts";
-import { conflict } from "../failure/failure.ts";
+import { conflict, failureOf } from "../failure/failure.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Logger } from "../telemetry/logger.ts";
 import { eventFilter, journalFilter } from "../topology/subjects.ts";
-import { applyBatch, projectionLock } from "./apply-batch.ts";
+import { applyBatch, type Batch, projectionLock } from "./apply-batch.ts";
 import { fresh } from "./checkpoint.ts";
-import { type CheckpointTables, checkpointTables } from "./checkpoint-tables.ts";
+import { checkpointTables } from "./checkpoint-tables.ts";
 import type { Database, Transaction } from "./database.ts";
 import type { Projection } from "./projection.ts";
 import { dropShadow, makeShadow, nameOf, takeNotes, takeOver } from "./shadow-tables.ts";
@@ -20,7 +22,10 @@ export type Rebuilding = {
   /** The service's name: its schema. */
   readonly service: string;
   readonly db: Database;
-  /** The same database, with the service's schema replaced by that of the shadow tables. */
+  /**
+   * The same database, with the service's schema replaced by that of the shadow tables. On connections of its own: it is
+   * asked within transactions of `db`, whose pool may be full of those who wait for just these.
+   */
   readonly shadow: Database;
   readonly log: EventLog;
   readonly sealer: Sealer;
@@ -39,6 +44,8 @@ export type RebuildStep = {
 };
 
 const batchMax = 500;
+const approachesMax = 10;
+const servedTriesMax = 50;
 const lock = (service: string) => `rebuild/${service}`;
 
 /** Projections that write the same tables have to be rebuilt together. */
@@ -74,7 +81,7 @@ export async function rebuildGroup(
     // The tick holds its lock only while it runs.
     for (let tries = 0; pauses !== undefined && tries < 600; tries += 1) {
       if (await exclusively(`tick:${pauses}`, work)) return;
-      await new Promise((done) => setTimeout(done, 100));
+      await sleep(100, undefined, { signal });
     }
     if (pauses !== undefined) throw running(service);
     await work();
@@ -102,15 +109,16 @@ async function rebuildAlone(
       const epoch = await log.epoch(projection.source.stream);
       await shadow.insert(tables.checkpoints).values(fresh(projection, epoch));
       await tellPast(rebuilding, projection);
-      signal?.throwIfAborted();
-      const tip = await log.tip(projection.source.stream);
-      await catchUp(rebuilding, projection, tip, { told, signal });
     }
+    await approach(rebuilding, group, { told, signal });
+    for (const projection of group) await awaitServed(rebuilding, projection, signal);
     for (const { name } of group) told({ ...nothing, name, phase: "switching" });
-    const rows = await db.transaction((tx) => switchOver(tx, rebuilding, group, [...new Set(own)]));
+    const { positions, ...rows } = await db.transaction((tx) =>
+      switchOver(tx, rebuilding, group, [...new Set(own)]),
+    );
     for (const { name, source } of group) {
       const streamPosition = await log.tip(source.stream);
-      told({ ...rows, name, phase: "done", position: streamPosition, streamPosition });
+      told({ ...rows, name, phase: "done", position: positions.get(name) ?? 0, streamPosition });
     }
   } finally {
     await dropShadow(db, service);
@@ -125,12 +133,51 @@ const applyingOf = (rebuilding: Rebuilding, projection: Projection) => ({
   lock: lock(rebuilding.service),
 });
 
+/** Everybody waits for what is left to do under the locks, so it is made little before; writers may never let it be none. */
+async function approach(rebuilding: Rebuilding, group: readonly Projection[], told: Telling) {
+  for (let round = 0; round < approachesMax; round += 1) {
+    let left = 0;
+    for (const projection of group) {
+      const tip = await rebuilding.log.tip(projection.source.stream);
+      left = Math.max(left, tip - (await catchUp(rebuilding, projection, tip, told)).from);
+    }
+    if (left <= batchMax) return;
+  }
+}
+
+/**
+ * Gives the served projection time to get as far, so that what it has not seen yet is not counted as wrong. One that
+ * stands still is not waited for.
+ */
+async function awaitServed(
+  { service, db, shadow }: Rebuilding,
+  { name }: Projection,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const { checkpoints } = checkpointTables(service);
+  const place = async (of: Database) =>
+    (await of.select().from(checkpoints).where(eq(checkpoints.projection, name)))[0];
+  const built = await place(shadow);
+  for (let tries = 0; tries < servedTriesMax; tries += 1) {
+    const served = await place(db);
+    if (!built || !served || served.streamEpoch !== built.streamEpoch) return;
+    if (served.eventSequence >= built.eventSequence) return;
+    await sleep(100, undefined, { signal });
+  }
+}
+
+/** Applies a batch to the shadow. Nobody else may be at it, since the lock of rebuilds is held. */
+async function applyBeside(rebuilding: Rebuilding, projection: Projection, batch: Batch) {
+  if (await applyBatch(applyingOf(rebuilding, projection), batch)) return;
+  throw running(rebuilding.service);
+}
+
 /** What the stream no longer has. Its numbers are not the stream's, so no checkpoint may remember them. */
 async function tellPast(rebuilding: Rebuilding, projection: Projection): Promise<void> {
   const { past } = projection.rebuild;
   if (!past) return;
   for await (const entries of past(rebuilding.db)) {
-    await applyBatch(applyingOf(rebuilding, projection), { entries, from: 0, to: 0 });
+    await applyBeside(rebuilding, projection, { entries, from: 0, to: 0 });
   }
   const { checkpoints } = checkpointTables(rebuilding.service);
   await rebuilding.shadow
@@ -139,29 +186,44 @@ async function tellPast(rebuilding: Rebuilding, projection: Projection): Promise
     .where(eq(checkpoints.projection, projection.name));
 }
 
-/** Applies what the stream has up to a position at least: who chased its end could chase it for ever. */
+type Telling = {
+  readonly told?: (step: RebuildStep) => void;
+  readonly signal?: AbortSignal | undefined;
+};
+
+/** Applies what the stream has up to a position, not its end: who chased that could chase it for ever. */
 async function catchUp(
   rebuilding: Rebuilding,
   projection: Projection,
   until: number,
-  { told, signal }: { told?: (step: RebuildStep) => void; signal?: AbortSignal | undefined } = {},
-): Promise<void> {
+  { told, signal }: Telling = {},
+): Promise<{ from: number; position: number }> {
   const { log, shadow, service } = rebuilding;
   const { source, name } = projection;
   const filter =
     source.stream === "EVENTS" ? eventFilter(source.aggregate) : journalFilter(source.family);
   const { checkpoints } = checkpointTables(service);
   const [row] = await shadow.select().from(checkpoints).where(eq(checkpoints.projection, name));
-  for (let from = row?.sequence ?? 0; from < until; ) {
+  const from = row?.sequence ?? 0;
+  let position = from;
+  while (position < until) {
     signal?.throwIfAborted();
-    const { entries, lastSequence: to } = await log.read(source.stream, filter, from, batchMax);
-    if (to === from) return;
-    await applyBatch(applyingOf(rebuilding, projection), { entries, from, to });
-    from = to;
-    const streamPosition = Math.max(from, until);
-    told?.({ ...nothing, name, phase: "building", position: from, streamPosition });
+    const { entries, lastSequence } = await log.read(source.stream, filter, position, batchMax);
+    const to = Math.min(lastSequence, until);
+    if (to === position) break;
+    const meant = entries.filter(({ sequence }) => sequence <= to);
+    await applyBeside(rebuilding, projection, { entries: meant, from: position, to });
+    position = to;
+    told?.({ ...nothing, name, phase: "building", position, streamPosition: until });
   }
+  return { from, position };
 }
+
+type Switched = {
+  readonly rowsChanged: number;
+  readonly rowsTotal: number;
+  readonly positions: ReadonlyMap<string, number>;
+};
 
 /** Under the locks of the served projections, which stand still meanwhile: what they have seen, then all at once. */
 async function switchOver(
@@ -169,21 +231,14 @@ async function switchOver(
   rebuilding: Rebuilding,
   group: readonly Projection[],
   names: readonly string[],
-): Promise<{ rowsChanged: number; rowsTotal: number }> {
-  const { service, shadow, log } = rebuilding;
-  const tables: CheckpointTables = checkpointTables(service);
+): Promise<Switched> {
+  const { service } = rebuilding;
+  const positions = new Map<string, number>();
   for (const projection of group) {
-    const key = projectionLock(service, projection);
-    await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${key}, 0))`);
-    const served = await tx
-      .select()
-      .from(tables.checkpoints)
-      .where(eq(tables.checkpoints.projection, projection.name));
-    const epoch = await log.epoch(projection.source.stream);
-    // Readers have seen so much already.
-    const seen = served[0]?.streamEpoch === epoch ? served[0].sequence : 0;
-    await catchUp(rebuilding, projection, Math.min(seen, await log.tip(projection.source.stream)));
+    const { position } = await catchUpWithServed(tx, rebuilding, projection);
+    positions.set(projection.name, position);
   }
+  await refuseNewStops(tx, rebuilding, group);
   const notes = group.flatMap(({ rebuild }) => rebuild.notes ?? []);
   let [rowsChanged, rowsTotal] = [0, 0];
   for (const name of names) {
@@ -192,14 +247,73 @@ async function switchOver(
     rowsChanged += changed;
     rowsTotal += total;
   }
+  await takeOverPlaces(tx, rebuilding, group);
+  return { rowsChanged, rowsTotal, positions };
+}
+
+/** Takes the projection's lock until the transaction ends; readers have seen what it has seen. */
+async function catchUpWithServed(tx: Transaction, rebuilding: Rebuilding, projection: Projection) {
+  const { service, log } = rebuilding;
+  const { checkpoints } = checkpointTables(service);
+  const key = projectionLock(service, projection);
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${key}, 0))`);
+  const [served] = await tx
+    .select()
+    .from(checkpoints)
+    .where(eq(checkpoints.projection, projection.name));
+  const { stream } = projection.source;
+  const seen = served?.streamEpoch === (await log.epoch(stream)) ? served.sequence : 0;
+  return catchUp(rebuilding, projection, Math.min(seen, await log.tip(stream)));
+}
+
+/**
+ * What the served model could read and this build cannot would be gone from the tables: Failure "rebuild-incomplete",
+ * and they stay as they are. A model of another incarnation of the stream shows nothing worth keeping.
+ */
+async function refuseNewStops(
+  tx: Transaction,
+  { service, shadow }: Rebuilding,
+  group: readonly Projection[],
+): Promise<void> {
+  const { checkpoints, stops } = checkpointTables(service);
   const mine = group.map(({ name }) => name);
-  const [checkpoints, stops] = [
-    await shadow.select().from(tables.checkpoints),
-    await shadow.select().from(tables.stops),
+  const served = await tx.select().from(stops).where(inArray(stops.projection, mine));
+  const known = new Set(served.map(({ projection, subject }) => `${projection} ${subject}`));
+  const built = new Map(
+    (await shadow.select().from(checkpoints)).map((row) => [row.projection, row.streamEpoch]),
+  );
+  const places = await tx.select().from(checkpoints).where(inArray(checkpoints.projection, mine));
+  const comparable = new Set(
+    places
+      .filter(({ projection, streamEpoch }) => built.get(projection) === streamEpoch)
+      .map(({ projection }) => projection),
+  );
+  const lost = (await shadow.select().from(stops)).filter(
+    ({ projection, subject }) =>
+      comparable.has(projection) && !known.has(`${projection} ${subject}`),
+  );
+  const [first] = lost;
+  if (!first) return;
+  const what = `${first.eventType} on ${first.subject} (${first.code}: ${first.message})`;
+  throw failureOf(
+    "rebuild-incomplete",
+    `${lost.length} histories of ${first.projection} cannot be read, like ${what}; nothing was changed`,
+  );
+}
+
+async function takeOverPlaces(
+  tx: Transaction,
+  { service, shadow }: Rebuilding,
+  group: readonly Projection[],
+): Promise<void> {
+  const { checkpoints, stops } = checkpointTables(service);
+  const mine = group.map(({ name }) => name);
+  const [places, stopped] = [
+    await shadow.select().from(checkpoints),
+    await shadow.select().from(stops),
   ];
-  await tx.delete(tables.checkpoints).where(inArray(tables.checkpoints.projection, mine));
-  await tx.insert(tables.checkpoints).values(checkpoints);
-  await tx.delete(tables.stops).where(inArray(tables.stops.projection, mine));
-  if (stops.length > 0) await tx.insert(tables.stops).values(stops);
-  return { rowsChanged, rowsTotal };
+  await tx.delete(checkpoints).where(inArray(checkpoints.projection, mine));
+  await tx.insert(checkpoints).values(places);
+  await tx.delete(stops).where(inArray(stops.projection, mine));
+  if (stopped.length > 0) await tx.insert(stops).values(stopped);
 }

@@ -13,7 +13,7 @@ export type Postgres = {
   /** In a caller's scope (rpc/tenant-scope.ts) it sees that tenant's rows only. */
   readonly db: Database;
   readonly sql: postgres.Sql;
-  /** The same database for statements of the service's schema, which they find in another one. */
+  /** The same database for statements of the service's schema, which they find in another one; on connections of its own. */
   readonly elsewhere: (schema: string) => Database;
   /** Runs `work` when no other replica holds the lock of this name; answers whether it did. */
   exclusively(name: string, work: () => Promise<void>): Promise<boolean>;
@@ -40,11 +40,13 @@ export function openPostgres(url: Secret, service: string, max = 10): Postgres {
   const sql = connect(url, max, service);
   // Locks have a pool of their own: long holders must not starve queries.
   const locks = connect(url, 12, service);
+  // So has whoever is asked within a transaction of the first: it must not wait for those who wait for that one.
+  const builds = connect(url, 2, service);
   return {
     // drizzle's type differs from the port's by its driver only.
     db: drizzle(walled(sql)) as unknown as Database,
     sql,
-    elsewhere: (schema) => drizzle(redirected(sql, service, schema)) as unknown as Database,
+    elsewhere: (schema) => drizzle(redirected(builds, service, schema)) as unknown as Database,
     exclusively: (name, work) => withLock(locks, `${service}:${name}`, work),
     async check() {
       const late = new Promise<never>((_, reject) =>
@@ -53,7 +55,7 @@ export function openPostgres(url: Secret, service: string, max = 10): Postgres {
       await Promise.race([sql`select 1`, late]);
     },
     async close() {
-      await Promise.all([sql.end({ timeout: 5 }), locks.end({ timeout: 5 })]);
+      await Promise.all([sql, locks, builds].map((pool) => pool.end({ timeout: 5 })));
     },
   };
 }

@@ -177,7 +177,18 @@ test("thirteen planted inconsistencies are found and named", async () => {
     await expect
       .poll(async () => doctor(), { timeout: 200_000, interval: 2_000 })
       .toMatchObject({ code: 1, names: expect.arrayContaining(planted) });
+    const after = await doctor("--fix", "--force", "--reason", "a drill");
+    expect(after).toEqual({ code: 0, names: ["scheduler jobs-failed"] });
   });
+  // What was done is in the audit.
+  const audit = valueOf(
+    await api<{ state: { messages: number } }>(app.nats, "STREAM.INFO.AUDIT"),
+    "look",
+  );
+  expect(audit.state.messages).toBeGreaterThan(0);
+  const rows = await sql`select state from scheduler.jobs where job_id = 'lost'`;
+  expect(rows[0]?.["state"]).toBe("JOB_STATE_QUEUED");
+  expect((await sql`select 1 from scheduler.chains`).length).toBe(2);
 }, 600_000);
 
 test("what only a person can put right is named and left alone", async () => {
