@@ -129,6 +129,20 @@ export const deadManAlerts: readonly Alert[] = [
     silent: { series: { chom_audit_verified_timestamp_seconds: "0x400" }, at: "24h", every: "1h" },
   },
   {
+    name: "ChomDoctorAbsent",
+    expr: "time() - max by (service_name) (chom_doctor_timestamp_seconds) > 1800",
+    for: "5m",
+    severity: "ticket",
+    summary: "The doctor has not made its round through a service for half an hour.",
+    runbook: "doctor-finds",
+    firing: {
+      series: { 'chom_doctor_timestamp_seconds{service_name="ssl"}': "0x60" },
+      at: "40m",
+      labels: { service_name: "ssl" },
+    },
+    silent: { series: { 'chom_doctor_timestamp_seconds{service_name="ssl"}': "0x60" }, at: "30m" },
+  },
+  {
     name: "ChomTickOverdue",
     expr: "time() - max by (service_name, tick) (chom_tick_success_timestamp_seconds) > 60 + 2 * max by (service_name, tick) (chom_tick_period_seconds)",
     for: "1m",

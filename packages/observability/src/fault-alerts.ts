@@ -83,6 +83,28 @@ export const faultAlerts: readonly Alert[] = [
     silent: { series: { 'chom_signer_denials_total{code="signer-refused"}': "4x20" }, at: "15m" },
   },
   {
+    name: "ChomDoctorFinds",
+    expr: 'max by (service_name, check) (chom_doctor_findings{severity="critical"}) > 0',
+    for: "15m",
+    severity: "ticket",
+    summary: "The doctor finds something critical that does not mend itself.",
+    runbook: "doctor-finds",
+    firing: {
+      series: {
+        'chom_doctor_findings{service_name="scheduler",check="job-list",severity="critical"}': "1x30",
+      },
+      at: "20m",
+      labels: { service_name: "scheduler", check: "job-list" },
+    },
+    silent: {
+      series: {
+        'chom_doctor_findings{service_name="scheduler",check="job-list",severity="critical"}': "0x30",
+        'chom_doctor_findings{service_name="scheduler",check="quarantine",severity="warning"}': "1x30",
+      },
+      at: "20m",
+    },
+  },
+  {
     name: "ChomAuditBroken",
     expr: "max(chom_audit_broken_chains) > 0",
     for: "0m",

@@ -75,8 +75,7 @@ export function checksOf(operated: Operated): readonly DoctorCheck[] {
   ];
 }
 
-export function operationsRpc(operated: Operated): RpcService {
-  const checks = checksOf(operated);
+export function operationsRpc(operated: Operated, checks: readonly DoctorCheck[]): RpcService {
   return {
     definition: OperationsServiceService,
     implementation: {

@@ -19,7 +19,8 @@ import type { RpcService } from "../rpc/unary.ts";
 import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./common-settings.ts";
 import { rarely, watchHealth } from "./health.ts";
 import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
-import { operationsRpc } from "./operations-rpc.ts";
+import { beginRounds, doctorRounds } from "./doctor/doctor-rounds.ts";
+import { checksOf, operationsRpc } from "./operations-rpc.ts";
 import { type Runners, sharedTables, startRunners } from "./runners.ts";
 import { startTelemetry, type Telemetry } from "./telemetry.ts";
 import { tokenDirectory } from "./token-directory.ts";
@@ -159,7 +160,13 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   const runners = startRunners({ ...appParts, app, cast, attach, report });
   open.add("runners", () => runners.stop(settings.drainMs), settings.drainMs + abortMs + closeMs);
   const certificate = loaded.tls && Buffer.from(loaded.tls.cert);
-  const operations = operationsRpc({ app, cast, postgres, runners, certificate });
+  const operated = { app, cast, postgres, runners, certificate };
+  const checks = checksOf(operated);
+  if (settings.role !== "worker") {
+    const end = beginRounds(doctorRounds(checks, app.now), postgres, logger);
+    open.add("doctor", async () => end());
+  }
+  const operations = operationsRpc(operated, checks);
   const rpc = [...(cast.rpc ?? []), operations];
   const server = await startServer(parts, rpc, app);
   if (server) open.add("rpc", () => server.close(2_000));

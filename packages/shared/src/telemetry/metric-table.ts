@@ -216,6 +216,18 @@ export const metricTable = {
     help: "When all chains of the audit were last found whole.",
     labels: [],
   },
+  chom_doctor_findings: {
+    kind: "gauge",
+    unit: "{finding}",
+    help: "What the doctor found on its last round.",
+    labels: ["check", "severity"],
+  },
+  chom_doctor_timestamp_seconds: {
+    kind: "gauge",
+    unit: "s",
+    help: "When the doctor last made its round.",
+    labels: [],
+  },
   chom_audit_broken_chains: {
     kind: "gauge",
     unit: "{chain}",

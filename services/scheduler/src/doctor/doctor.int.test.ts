@@ -4,7 +4,7 @@ import { JobFailed, JobQueued } from "@chom/proto/chom/jobs/v1/journal";
 import { ChainStarted } from "@chom/proto/chom/scheduler/v1/flows";
 import { eventTypes } from "@chom/shared/aggregate/event-types";
 import { encodeEvent } from "@chom/shared/event-log/codec";
-import { api, connectNats, publish, valueOf } from "@chom/shared/event-log/nats";
+import { api, connectNats, type Nats, publish, valueOf } from "@chom/shared/event-log/nats";
 import { journalEvents } from "@chom/shared/job/journal-events";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App } from "@chom/shared/service/app";
@@ -21,6 +21,7 @@ import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { alertList } from "../alerts/alert-projection.ts";
 import { archiveRpc } from "../archive/archive-rpc.ts";
 import { archiveTick } from "../archive/follow-events.ts";
+import { auditRpc } from "../audit/audit-rpc.ts";
 import { chainList } from "../flows/projections.ts";
 import { jobList } from "../projections.ts";
 import { scheduleList, tickList } from "../schedules/projections.ts";
@@ -47,7 +48,7 @@ beforeAll(async () => {
         app = given;
         return {
           projections: [jobList, chainList, scheduleList, tickList, alertList([])],
-          rpc: [archiveRpc(app)],
+          rpc: [archiveRpc(app), auditRpc(app)],
           checks: (rebuild) => [...logChecks(app), ...jobChecks(app, rebuild)],
         };
       },
@@ -82,12 +83,13 @@ type Shown = { service: string; check: string; subject: string; severity: string
 async function doctor(...more: string[]) {
   const { code, out } = await runConsole(platform, ["doctor", "--json", ...more]);
   const found = JSON.parse(out) as Shown[];
-  return { code, names: found.map(({ service, check }) => `${service} ${check}`).toSorted() };
+  const told = found.map(({ service, check, subject }) => `${service} ${check} ${subject}`);
+  return { code, subjects: told.toSorted() };
 }
 
 const hourAgo = new Date(Date.now() - 3_600_000);
-const envelope = (subject: string, id: string) => ({
-  ...{ subject, id, time: hourAgo, source: "test", actor: "ann" },
+const envelope = (source: string, subject: string, id: string) => ({
+  ...{ source, subject, id, time: hourAgo, actor: "ann" },
   ...{ causationId: "", correlationId: id, traceparent: "" },
 });
 const happened = eventTypes({ ChainStarted });
@@ -95,7 +97,7 @@ const happened = eventTypes({ ChainStarted });
 async function tellChain(id: string): Promise<number> {
   const subject = `evt.acme.chain.${id}`;
   const event = happened.ChainStarted(ChainStarted.fromPartial({ name: id }));
-  const entry = encodeEvent(event, envelope(subject, `${id}-1`), app.sealer);
+  const entry = encodeEvent(event, envelope("scheduler", subject, `${id}-1`), app.sealer);
   return app.log.append("EVENTS", subject, 0, [entry]);
 }
 
@@ -104,10 +106,14 @@ async function failedJob(jobId: string): Promise<number> {
   const subject = `jrn.acme.ssl.${jobId}`;
   const queued = JobQueued.fromPartial({ jobName: "note.take", queue: "default", tries: 1 });
   const entries = [
-    encodeEvent(journalEvents.JobQueued(queued), envelope(subject, `${jobId}-1`), ssl.sealer),
+    encodeEvent(
+      journalEvents.JobQueued(queued),
+      envelope("ssl", subject, `${jobId}-1`),
+      ssl.sealer,
+    ),
     encodeEvent(
       journalEvents.JobFailed(JobFailed.fromPartial({})),
-      envelope(subject, `${jobId}-2`),
+      envelope("ssl", subject, `${jobId}-2`),
       ssl.sealer,
     ),
   ];
@@ -118,26 +124,38 @@ async function failedJob(jobId: string): Promise<number> {
 const seen = (of: App, projection: string, position: number) =>
   vi.waitFor(() => of.seen(projection, position), { timeout: 60_000 });
 
-/** What is planted, by the check that has to find it; each must be mended. */
-async function plant(): Promise<string[]> {
-  const seed = new Secret(readFileSync(ground.seedFiles.topology, "utf8"));
-  const admin = await connectNats({
-    ...{ servers: ground.nats.url, name: "test", seed, inboxPrefix: inboxPrefix("topology") },
+async function as<T>(user: "topology" | "archivist", work: (nats: Nats) => Promise<T>): Promise<T> {
+  const seed = new Secret(readFileSync(ground.seedFiles[user], "utf8"));
+  const nats = await connectNats({
+    ...{ servers: ground.nats.url, name: "test", seed, inboxPrefix: inboxPrefix(user) },
   });
   try {
-    const { position } = await ssl.dispatch({
-      ...{ job: takeNote, jobId: "lost", input: { text: "x" }, tenant: "acme", actor: "ann" },
-    });
-    await seen(ssl, "open-jobs", position);
-    await seen(app, "jobs", position);
-    valueOf(await api(admin, "STREAM.PURGE.JOBS"), "purge");
+    return await work(nats);
   } finally {
-    await admin.close();
+    await nats.close();
   }
-  await sql`update ssl.open_jobs set due_at = ${hourAgo.toISOString()}, admitted_at = ${hourAgo.toISOString()}`;
+}
+
+/** A job that is journaled and known to the read models, and whose item the broker lost. */
+async function plantLostJob(): Promise<void> {
+  const { position } = await ssl.dispatch({
+    ...{ job: takeNote, jobId: "lost", input: { text: "x" }, tenant: "acme", actor: "ann" },
+  });
+  await seen(ssl, "open-jobs", position);
+  await seen(app, "jobs", position);
+  await as("topology", async (nats) => valueOf(await api(nats, "STREAM.PURGE.JOBS"), "purge"));
+  const at = hourAgo.toISOString();
+  await sql`update ssl.open_jobs set due_at = ${at}, admitted_at = ${at}`;
+}
+
+/** What is planted, by the check that has to find it; `--fix` must mend each. */
+async function plant(): Promise<string[]> {
+  await plantLostJob();
+  const at = hourAgo.toISOString();
   await sql`insert into ssl.open_jobs (tenant, job_id, job_name, queue, due_at, position)
-    values ('acme', 'unheard', 'note.take', 'default', ${hourAgo.toISOString()}, 1)`;
+    values ('acme', 'unheard', 'note.take', 'default', ${at}, 1)`;
   await sql`update scheduler.jobs set state = 'JOB_STATE_COMPLETED' where job_id = 'lost'`;
+  await sql`delete from scheduler.jobs where job_id = 'failed-2'`;
   await sql`insert into scheduler.projection_stops
     (projection, subject, sequence, event_id, event_type, code, message)
     values ('schedules', 'evt.acme.schedule.x', 1, 'e', 't', 'unexpected', 'once')`;
@@ -151,45 +169,111 @@ async function plant(): Promise<string[]> {
     values (1, 1, 2)`;
   await sql`insert into scheduler.schedules
     (tenant, schedule_id, spec, version, actor, next_at, created_at)
-    values ('acme', 'stuck', '{}', 1, 'ann', ${hourAgo.toISOString()}, ${hourAgo.toISOString()})`;
+    values ('acme', 'stuck', '{}', 1, 'ann', ${at}, ${at})`;
+  valueOf(await publish(ssl.nats, "$KV.leases.acme.run.stuck", "{}"), "plant");
   return [
-    ...["ssl job-without-item", "ssl open-job-unknown"],
-    ...["scheduler job-list", "scheduler projection-stopped", "scheduler projection-halted"],
-    ...["scheduler tenant-wall", "scheduler rebuild-left-over", "scheduler event-archive"],
-    ...["scheduler archive-grants", "scheduler event-log-loss", "scheduler schedule-behind"],
-    ...["scheduler history-incomplete", "scheduler audit-anchor"],
+    ...["ssl job-without-item acme/lost", "ssl open-job-unknown acme/unheard"],
+    ...["scheduler job-list acme/ssl/lost", "scheduler job-list acme/ssl/failed-2"],
+    ...["scheduler projection-stopped schedules", "scheduler projection-halted chains"],
+    ...["scheduler tenant-wall scheduler.alerts", "scheduler rebuild-left-over scheduler_rebuild"],
+    ...[
+      "scheduler event-archive evt.acme.chain.one 1",
+      "scheduler event-archive evt.acme.chain.two 1",
+    ],
+    ...["scheduler archive-grants scheduler.event_archive", "scheduler event-log-loss loss-1"],
+    ...["scheduler schedule-behind acme/stuck", "scheduler audit-anchor acme"],
+    "scheduler history-incomplete acme/ssl/failed",
   ];
 }
 
-test("thirteen planted inconsistencies are found and named", async () => {
+/** What only a person may mend, each with the commands that its remedy names. */
+async function plantInBroker(nats: Nats): Promise<string[]> {
+  const { config } = valueOf(
+    await api<{ config: object }>(nats, "STREAM.INFO.QUARANTINE"),
+    "looking",
+  );
+  valueOf(await api(nats, "STREAM.UPDATE.QUARANTINE", { ...config, max_msgs: 7 }), "change");
+  valueOf(await api(nats, "STREAM.DELETE.KV_limits"), "delete");
+  valueOf(await api(nats, "CONSUMER.DELETE.JOBS.ssl-low"), "delete");
+  const consumer = valueOf(
+    await api<{ config: object }>(nats, "CONSUMER.INFO.JOBS.ssl-high"),
+    "looking",
+  );
+  const changed = { stream_name: "JOBS", config: { ...consumer.config, max_deliver: 2 } };
+  valueOf(await api(nats, "CONSUMER.CREATE.JOBS.ssl-high", changed), "change");
+  const until = new Date(Date.now() + 600_000).toISOString();
+  valueOf(await api(nats, `CONSUMER.PAUSE.EVENTS.${paused}`, { pause_until: until }), "pause");
+  return [
+    "stream QUARANTINE",
+    "stream KV_limits",
+    "consumer JOBS/ssl-low",
+    "consumer JOBS/ssl-high",
+  ];
+}
+const paused = "ssl-sites";
+
+test("fifteen planted inconsistencies are found, named with their remedy, and mended by --fix", async () => {
   await tellChain("one");
   await seen(app, "chains", await tellChain("two"));
-  await seen(app, "jobs", await failedJob("failed"));
+  await failedJob("failed");
+  await seen(app, "jobs", await failedJob("failed-2"));
   await app.audit.write("acme", {
     ...{ id: "audited", at: hourAgo.toISOString(), actor: "ann", service: "test", action: "look" },
     ...{ outcome: "decided", code: "", requestId: "", reason: "", resources: {} },
   });
   await archiveTick(app).run(new AbortController().signal);
+  const told = await sql`select * from scheduler.jobs order by job_id`;
   // The sweeper of the family would put back what was lost before the doctor sees it.
   await pool.exclusively("tick:sweep", async () => {
     const planted = await plant();
-    await expect.poll(() => app.db.execute("select 1"), { timeout: 1_000 }).toBeDefined();
+    // A projection that halts says so after three looks.
     await expect
-      .poll(async () => doctor(), { timeout: 200_000, interval: 2_000 })
-      .toMatchObject({ code: 1, names: expect.arrayContaining(planted) });
-    const after = await doctor("--fix", "--force", "--reason", "a drill");
-    expect(after).toEqual({ code: 0, names: ["scheduler jobs-failed"] });
+      .poll(() => doctor(), slowly)
+      .toMatchObject({
+        ...{ code: 1, subjects: expect.arrayContaining(planted) },
+      });
+    const fixed = await doctor("--fix", "--force", "--reason", "a drill");
+    expect(fixed).toEqual({ code: 0, subjects: [failures] });
+    // A second visit finds nothing left, and changes nothing.
+    expect(await doctor()).toEqual({ code: 0, subjects: [failures] });
   });
   // What was done is in the audit.
-  const audit = valueOf(
-    await api<{ state: { messages: number } }>(app.nats, "STREAM.INFO.AUDIT"),
-    "look",
+  expect((await runConsole(platform, ["audit", "list", "--json"])).out).toMatch(/a drill/);
+  expect(await sql`select * from scheduler.jobs where job_id <> 'lost' order by job_id`).toEqual(
+    told,
   );
-  expect(audit.state.messages).toBeGreaterThan(0);
   const rows = await sql`select state from scheduler.jobs where job_id = 'lost'`;
   expect(rows[0]?.["state"]).toBe("JOB_STATE_QUEUED");
   expect((await sql`select 1 from scheduler.chains`).length).toBe(2);
 }, 600_000);
+const slowly = { timeout: 200_000, interval: 1_000 };
+const failures = "scheduler jobs-failed ssl/";
+
+test("what only a person may mend is found, and well after the commands that its remedy names", async () => {
+  const planted = await as("topology", plantInBroker);
+  const found = await doctor();
+  expect(found.code).toBe(1);
+  for (const what of planted) {
+    expect(found.subjects).toContainEqual(expect.stringContaining(`ssl topology ${what}`));
+  }
+  expect(found.subjects).toContain(`ssl reactor-paused ${paused}`);
+  const shown = await runConsole(platform, ["doctor"]);
+  expect(shown.out).toMatch(/remedy: run `chom topology plan`, then `chom topology apply`/);
+  const at = (user: "topology" | "archivist") => [
+    ...["--nats-url", ground.nats.url, "--seed-file", ground.seedFiles[user]],
+  ];
+  const applied = await runConsole(platform, [
+    "topology",
+    "apply",
+    "--replicas",
+    "1",
+    ...at("topology"),
+  ]);
+  expect([applied.code, applied.err]).toEqual([0, expect.anything()]);
+  const repaired = await runConsole(platform, ["archive", "repair", "--force", ...at("archivist")]);
+  expect(repaired.code).toBe(0);
+  await expect.poll(() => doctor(), slowly).toEqual({ code: 0, subjects: [failures] });
+}, 300_000);
 
 test("what only a person can put right is named and left alone", async () => {
   valueOf(await publish(app.nats, "quar.scheduler.x", "odd"), "plant");

@@ -4,6 +4,7 @@ import { isGone, write } from "../../lease/bucket.ts";
 import { differencesFor } from "../../topology/check.ts";
 import type { User } from "../../topology/names.ts";
 import { describe } from "../../topology/plan.ts";
+import { topology } from "../../topology/topology.ts";
 import type { Diagnosis, DoctorCheck } from "./check.ts";
 
 export type BrokerParts = { readonly nats: Nats; readonly user: User; readonly now: () => Date };
@@ -71,6 +72,33 @@ const roomCheck = ({ nats }: BrokerParts): DoctorCheck => ({
   },
 });
 
+type ConsumerInfo = { readonly paused?: boolean; readonly pause_remaining?: number };
+const noConsumer = 10_014;
+
+/** Only `chom archive repair` pauses reactors, and whoever ended it by force left them so. */
+const reactorCheck = ({ nats, user }: BrokerParts): DoctorCheck => ({
+  name: "reactor-paused",
+  async run() {
+    const { consumers } = topology({ replicas: 1 });
+    const found: Diagnosis[] = [];
+    for (const { stream, name, owner } of consumers) {
+      if (stream !== "EVENTS" || owner !== user) continue;
+      const answer = await api<ConsumerInfo>(nats, `CONSUMER.INFO.EVENTS.${name}`);
+      if ("fault" in answer && answer.fault.code === noConsumer) continue;
+      const { paused, pause_remaining: leftNs = 0 } = valueOf(answer, `asking ${name}`);
+      if (paused !== true) continue;
+      found.push({
+        subject: name,
+        severity: "warning",
+        message: `the broker delivers it no events for ${Math.round(leftNs / 1e9)} s more: nothing reacts to them`,
+        remedy:
+          "wait for the `chom archive repair` that runs; if none does, run it: reactors go on at its end",
+      });
+    }
+    return found;
+  },
+});
+
 /** A lease lives 30 s and is renewed: one that is older was written without an end. */
 const leaseLateMs = 120_000;
 const leasesMax = 5_000;
@@ -109,5 +137,6 @@ export const brokerChecks = (parts: BrokerParts): DoctorCheck[] => [
   topologyCheck(parts),
   clockCheck(parts),
   roomCheck(parts),
+  reactorCheck(parts),
   leaseCheck(parts),
 ];
