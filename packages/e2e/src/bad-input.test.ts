@@ -128,6 +128,9 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
   "services/scheduler/src/archive/archive.int.test.ts": [
     ...["Check", "Complete", "ListMissing", "AcceptLog"],
   ],
+  "services/scheduler/src/doctor/doctor.int.test.ts": [
+    ...["Diagnose", "Mend", "ListProjections", "RebuildProjections"],
+  ],
   "services/backup/src/read-model.int.test.ts": ["GetBackupOverview"],
   "services/ssl/src/read-model.int.test.ts": ["GetCertificateOverview"],
 };

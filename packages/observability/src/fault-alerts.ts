@@ -91,15 +91,18 @@ export const faultAlerts: readonly Alert[] = [
     runbook: "doctor-finds",
     firing: {
       series: {
-        'chom_doctor_findings{service_name="scheduler",check="job-list",severity="critical"}': "1x30",
+        'chom_doctor_findings{service_name="scheduler",check="job-list",severity="critical"}':
+          "1x30",
       },
       at: "20m",
       labels: { service_name: "scheduler", check: "job-list" },
     },
     silent: {
       series: {
-        'chom_doctor_findings{service_name="scheduler",check="job-list",severity="critical"}': "0x30",
-        'chom_doctor_findings{service_name="scheduler",check="quarantine",severity="warning"}': "1x30",
+        'chom_doctor_findings{service_name="scheduler",check="job-list",severity="critical"}':
+          "0x30",
+        'chom_doctor_findings{service_name="scheduler",check="quarantine",severity="warning"}':
+          "1x30",
       },
       at: "20m",
     },

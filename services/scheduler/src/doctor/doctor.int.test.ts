@@ -170,7 +170,6 @@ async function plant(): Promise<string[]> {
   await sql`insert into scheduler.schedules
     (tenant, schedule_id, spec, version, actor, next_at, created_at)
     values ('acme', 'stuck', '{}', 1, 'ann', ${at}, ${at})`;
-  valueOf(await publish(ssl.nats, "$KV.leases.acme.run.stuck", "{}"), "plant");
   return [
     ...["ssl job-without-item acme/lost", "ssl open-job-unknown acme/unheard"],
     ...["scheduler job-list acme/ssl/lost", "scheduler job-list acme/ssl/failed-2"],
