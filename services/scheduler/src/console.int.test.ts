@@ -98,6 +98,8 @@ beforeAll(async () => {
       CHOM_LOG_LEVEL: "silent",
       CHOM_PRUNER_SEED_FILE: ground.seedFiles.pruner,
       CHOM_ALERT_EVERY: "1d",
+      // The toy's worker lives in the process of this test, which is larger than a worker.
+      CHOM_ALERT_WORKER_MEMORY_MB: "16384",
       CHOM_ALERT_WEBHOOK_URL: webhook,
       CHOM_ALERT_WEBHOOK_SECRET_FILE: secretFile,
       CHOM_ALLOWED_NETWORKS: "127.0.0.0/8",
