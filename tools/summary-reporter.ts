@@ -1,4 +1,4 @@
-/** Prints `N passed, N failed, N skipped` as the very last line of a test run, and each skipped test with its reason. */
+/** Prints the slowest files, each skipped test with its reason, and `N passed, N failed, N skipped` as the very last line of a test run. */
 import type { Reporter, TestModule } from "vitest/node";
 
 type Counts = { passed: number; failed: number; skipped: number };
@@ -22,9 +22,19 @@ function count(modules: readonly TestModule[]): Counts {
   return counts;
 }
 
+/** Where the time of the run went, slowest first. */
+function slowest(modules: readonly TestModule[], most: number): string[] {
+  return modules
+    .map((module) => ({ name: module.relativeModuleId, ...module.diagnostic() }))
+    .toSorted((one, other) => other.duration - one.duration)
+    .slice(0, most)
+    .map(({ name, duration }) => `${(duration / 1_000).toFixed(0).padStart(5)} s  ${name}`);
+}
+
 export default class SummaryReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[], unhandled: readonly unknown[]): void {
     const { passed, failed, skipped } = count(modules);
+    if (modules.length > 1) console.log(["slowest files:", ...slowest(modules, 25)].join("\n"));
     if (skipped > 0 && process.env["CI"] === "true") {
       console.error("a skipped test fails the run in CI: see the reasons above");
       process.exitCode = 1;

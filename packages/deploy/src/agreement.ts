@@ -14,18 +14,22 @@ import {
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 
-/** Every `CHOM_…` that the sources of a service, or what all services share, read. */
-const settingsOf = (service: string): ReadonlySet<string> => {
-  const sources = globSync(
-    [`services/${service}/src/**/*.ts`, "packages/shared/src/**/*.ts", "packages/cli/src/**/*.ts"],
-    { cwd: root },
-  ).filter((path) => !path.endsWith(".test.ts"));
-  return new Set(
-    sources.flatMap(
-      (path) => readFileSync(root + path, "utf8").match(/\bCHOM_[A-Z0-9_]+\b/g) ?? [],
-    ),
-  );
-};
+/** Every `CHOM_…` in sources that are no tests. */
+const namesIn = (pattern: string): readonly string[] =>
+  globSync(pattern, { cwd: root })
+    .filter((path) => !path.endsWith(".test.ts"))
+    .flatMap((path) => readFileSync(root + path, "utf8").match(/\bCHOM_[A-Z0-9_]+\b/g) ?? []);
+
+const read = new Map<string, ReadonlySet<string>>();
+
+/** Every `CHOM_…` that the sources of a service, or what all services share, read. They do not change while this runs. */
+function settingsOf(service: string): ReadonlySet<string> {
+  const patterns = ["packages/shared/src/**/*.ts", "packages/cli/src/**/*.ts"];
+  const known =
+    read.get(service) ?? new Set([`services/${service}/src/**/*.ts`, ...patterns].flatMap(namesIn));
+  read.set(service, known);
+  return known;
+}
 
 const seconds = (text: unknown): number => {
   const [, count, unit] = /^(\d+)(s|m)$/.exec(String(text)) ?? [];

@@ -6,6 +6,7 @@
 
 /* eslint-disable */
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
+import { Timestamp } from "@chom/proto/google/protobuf/timestamp";
 import {
   type CallOptions,
   type ChannelCredentials,
@@ -18,7 +19,6 @@ import {
   type ServiceError,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { Timestamp } from "../../../google/protobuf/timestamp.ts";
 
 export const protobufPackage = "chom.scan.v1";
 
