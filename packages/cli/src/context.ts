@@ -7,6 +7,7 @@ import { BackupServiceService } from "@chom/proto/chom/backup/v1/backup";
 import { DatabaseBackupsServiceService } from "@chom/proto/chom/backup/v1/databases";
 import { RetentionServiceService } from "@chom/proto/chom/backup/v1/retention";
 import { CredentialsServiceService } from "@chom/proto/chom/credentials/v1/credentials";
+import { KeysServiceService } from "@chom/proto/chom/credentials/v1/keys";
 import { RotationsServiceService } from "@chom/proto/chom/credentials/v1/rotations";
 import { TokensServiceService } from "@chom/proto/chom/credentials/v1/tokens";
 import { EventsServiceService } from "@chom/proto/chom/events/v1/events";
@@ -118,6 +119,7 @@ export function connectAll(context: Context) {
     databases: lazily(() => connectRpc(DatabaseBackupsServiceService, at("backup"))),
     retention: lazily(() => connectRpc(RetentionServiceService, at("backup"))),
     rotations: lazily(() => connectRpc(RotationsServiceService, at("credentials"))),
+    keys: lazily(() => connectRpc(KeysServiceService, at("credentials"))),
     tokens: lazily(() => connectRpc(TokensServiceService, at("credentials"))),
     ssl: lazily(() => connectRpc(SslServiceService, at("ssl"))),
     dispatch: lazily(() => connectRpc(DispatchServiceService, at("scheduler"))),

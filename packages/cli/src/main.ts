@@ -17,6 +17,7 @@ import { failedCommands } from "./failed-commands.ts";
 import { flowCommands } from "./flow-commands.ts";
 import { eventCommands, jobCommands } from "./job-commands.ts";
 import { scheduleCommands } from "./schedule-commands.ts";
+import { keysCommands } from "./keys-commands.ts";
 import { queueCommands } from "./queue-commands.ts";
 import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
@@ -76,6 +77,7 @@ for (const add of [
   eventCommands,
   queueCommands,
   tokenCommands,
+  keysCommands,
   topologyCommands,
   workCommands,
   completionCommands,

@@ -33,6 +33,7 @@ export function keyStore({ db, sealer, now }: Parts): KeyStore {
   const find = async (address: KeyAddress) => (await db.select().from(keys).where(at(address)))[0];
   return {
     async create(address) {
+      await sealer.ready(address.tenant);
       const { publicKey, privateKey } = newKeyPair(`chom:${address.serverId}:${address.keyId}`);
       const der = privateKey.reveal();
       const sealed = sealer.seal(address.tenant, context(address), der);
@@ -59,6 +60,7 @@ export function keyStore({ db, sealer, now }: Parts): KeyStore {
         throw failureOf("key-missing", `the private half of ${address.keyId} is gone`);
       }
       const box = { keyId: found.sealedWith, ciphertext: found.sealed };
+      await sealer.ready(address.tenant);
       return signWith(new Secret(sealer.open(address.tenant, context(address), box)), data);
     },
     async forget(address) {

@@ -5,7 +5,9 @@ import { serve } from "@chom/shared/service/serve";
 import { int } from "@chom/shared/service/settings";
 import { reportDenials, type SignerDenials } from "@chom/shared/service/signer-denials";
 import { auditedPorts, auditedStore, keyDecisions } from "./audited-keys.ts";
+import { keyRows } from "./key-rows.ts";
 import { keyStore } from "./key-store.ts";
+import { keysRpc } from "./keys-rpc.ts";
 import { localSigner } from "./login.ts";
 import { serverList } from "./projections.ts";
 import { publishTokens } from "./publish-token.ts";
@@ -36,6 +38,7 @@ await serve({
     maxAgeDays: int("CHOM_KEY_MAX_AGE_DAYS", { min: 1, max: 3_650, fallback: defaultMaxAgeDays }),
     ...signerLimits,
   },
+  keyRows: ({ db }) => keyRows(db, () => new Date()),
   cast: (app, { networks, maxAgeDays, ...limits }) => {
     showKeys(app);
     const decided = keyDecisions(app);
@@ -58,6 +61,7 @@ await serve({
         credentialsRpc(app, { store, ports: signer, rotate, networks }),
         rotationsRpc(app, { rotateDue: due, maxAgeDays }),
         tokensRpc(app),
+        keysRpc(app),
         signerRpc(app, { ports: signer, guard }),
       ],
       signer,

@@ -71,6 +71,28 @@ export const apiTokens = schema.table(
   ],
 );
 
+/** Tenants' keys, wrapped by a root; the truth of the bucket `tenant-keys`. Never rebuilt. */
+export const tenantKeys = secrets.table(
+  "tenant_keys",
+  {
+    tenant: text("tenant").notNull(),
+    version: integer("version").notNull(),
+    rootId: text("root_id").notNull(),
+    wrapped: bytes("wrapped").notNull(),
+    createdAt: time("created_at").notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.tenant, table.version] }),
+    index("tenant_keys_by_root").on(table.rootId, table.tenant),
+  ],
+);
+
+/** Whose keys were destroyed; such a tenant never gets another. */
+export const erasedTenants = secrets.table("erased_tenants", {
+  tenant: text("tenant").primaryKey(),
+  erasedAt: time("erased_at").notNull(),
+});
+
 /** Never rebuilt; part of CHOM's own backup. A forgotten key keeps its public half and fingerprint only. */
 export const keys = secrets.table(
   "keys",

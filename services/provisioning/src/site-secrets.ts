@@ -44,6 +44,7 @@ export function siteSecretsIn({
       .from(siteSecrets)
       .where(and(siteOf(tenant, siteId), eq(siteSecrets.name, name)));
     if (!row) return undefined;
+    await sealer.ready(tenant);
     return new Secret(sealer.open(tenant, context(siteId, name), row).toString("utf8"));
   }
 
@@ -51,6 +52,7 @@ export function siteSecretsIn({
     const known = await find(tenant, siteId, name);
     if (known) return known;
     const password = newPassword();
+    await sealer.ready(tenant);
     const sealed = sealer.seal(tenant, context(siteId, name), Buffer.from(password));
     const made = await db
       .insert(siteSecrets)

@@ -94,5 +94,7 @@ export async function getJobDetail(
   await app.seen(jobList.name, position);
   const { family, archived, entries } = await entriesOf(app, tenant, jobId);
   const job = (await rowOf(app, tenant, jobId)) ?? jobFrom(entries, { tenant, family });
+  // What hinders it is the input's problem, not the job's.
+  await app.sealer.ready(tenant)?.catch(() => {});
   return { job, archived, ...inputOf(app, entries, tenant, jobId), ...detailOf(entries) };
 }

@@ -83,6 +83,7 @@ export async function requestJob(app: App, wish: JobWish): Promise<{ position: n
   const options = JobOptions.fromPartial(wish.options ?? {});
   const told = JSON.stringify([jobName, JobOptions.toJSON(options)]);
   const place = { tenant, jobId, kind: `request:${jobName}` };
+  await app.sealer.ready(tenant);
   const data: JobRequested = {
     ...{ jobId, family, jobName, options, actor, reason, chainId, batchId, scheduleId },
     request: sealFor(app.sealer, place, request),

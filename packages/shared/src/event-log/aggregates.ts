@@ -10,7 +10,7 @@ import { hashId } from "../aggregate/id.ts";
 import { classify, conflict } from "../failure/failure.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import { eventSubject } from "../topology/subjects.ts";
-import { decodeEntry, encodeEvent } from "./codec.ts";
+import { decodeEntry, encodeEvent, holdPersonal } from "./codec.ts";
 import type { Entry, EventLog } from "./event-log.ts";
 import { newerHistory, newerThan } from "./newer.ts";
 import { currentTraceparent } from "../telemetry/tracing.ts";
@@ -52,6 +52,7 @@ export async function loadAggregate<A extends AnyAggregate>(
   tenant: string,
   id: string,
 ): Promise<{ state: StateOf<A>; sequence: number; entries: readonly Entry[] }> {
+  if (holdPersonal(of.events)) await sealer.ready(tenant);
   const entries = await log.load("EVENTS", eventSubject(tenant, of.name, id));
   return { state: stateOf(of, entries, sealer), sequence: entries.at(-1)?.sequence ?? 0, entries };
 }

@@ -41,6 +41,19 @@ export function encodeEvent(event: NewEvent, options: EncodeOptions, sealer: Sea
   return { ...options, type, body };
 }
 
+const keyed = new WeakMap<EventTypes, boolean>();
+
+/** True when reading or writing events of these types needs the tenant's keys. */
+export function holdPersonal(types: EventTypes): boolean {
+  const known = keyed.get(types);
+  if (known !== undefined) return known;
+  const found = Object.values(types).some(({ codec }) =>
+    Object.hasOwn(personalFields, codec.$type),
+  );
+  keyed.set(types, found);
+  return found;
+}
+
 /** Bound to its place, so that a sealed field copied into another event does not open. */
 const contextOf = (
   type: string,
@@ -84,7 +97,10 @@ export function decodeEntry(
     const json = { ...parsed };
     for (const field of personalFields[entry.type] ?? []) {
       const sealed = json[field];
-      if (typeof sealed === "string") json[field] = opened(sealed, field, entry, sealer);
+      if (typeof sealed !== "string") continue;
+      const value = openedOrErased(sealed, field, entry, sealer);
+      if (value === erased) json[field] = shownErased(codec, field);
+      else json[field] = value;
     }
     return { name, codec, data: codec.fromJSON(json), meta };
   } catch (error) {
@@ -95,6 +111,27 @@ export function decodeEntry(
 
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
+
+const erased = Symbol("erased");
+
+/** A reader must neither stop nor stumble because a tenant was erased: then its personal fields read as that. */
+function openedOrErased(...place: Parameters<typeof opened>): unknown {
+  try {
+    return opened(...place);
+  } catch (error) {
+    if (error instanceof Failure && error.code === "tenant-erased") return erased;
+    throw error;
+  }
+}
+
+/** In the field's own form: a word, no message, or JSON that holds nothing. */
+function shownErased({ fromJSON }: EventTypes[string]["codec"], field: string): unknown {
+  if (field === "jobsJson") return "[]";
+  if (field.endsWith("Json")) return "{}";
+  const word = "[erased]";
+  const read = fromJSON({ [field]: word }) as Record<string, unknown>;
+  return typeof read[field] === "string" ? word : undefined;
+}
 
 function opened(sealed: string, field: string, entry: Entry, sealer: Sealer): unknown {
   const colon = sealed.lastIndexOf(":");

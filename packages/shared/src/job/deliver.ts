@@ -1,7 +1,8 @@
 /** What a worker does with one delivered item: the journal decides, the item is only a hint. */
 import { hashId } from "../aggregate/id.ts";
+import type { FailureInfo } from "@chom/proto/chom/jobs/v1/journal";
 import { newerHistory } from "../event-log/newer.ts";
-import { classify } from "../failure/failure.ts";
+import { classify, type Failure } from "../failure/failure.ts";
 import type { Lease } from "../lease/lease.ts";
 import { lookAgainMsOf, turnAfterMs } from "../lease/lines.ts";
 import type { Ticket } from "../lease/tickets.ts";
@@ -170,6 +171,26 @@ async function cancelUnopened(
   return done;
 }
 
+/** Failed for good, without events of its aggregate: what those would say cannot be sealed any more. */
+async function endErased({ engine, journal }: Hands, failure: FailureInfo): Promise<Next> {
+  await journal.request([
+    journalEvents.JobFailed({
+      failure,
+      events: [],
+      attempts: journal.state().attempts,
+      openServerIds: [],
+    }),
+  ]);
+  engine.logger.warn({ jobId: journal.jobId }, "a job of an erased tenant was ended");
+  return done;
+}
+
+/** Neither a spent try nor a reason to park: the keys come back with who hands them out. */
+function keysAway(hands: Hands, failure: Failure): Next {
+  hands.engine.logger.warn({ jobId: hands.journal.jobId, err: failure }, "waiting for a key");
+  return inMs(hands, failure.wait?.delayMs ?? checkBackMs);
+}
+
 async function finish({ engine, delivery, journal }: Hands, next: Next): Promise<void> {
   if (next.item === "done") return delivery.ack();
   const delayMs = next.at.getTime() - engine.clock.now().getTime();
@@ -225,9 +246,14 @@ async function act(hands: Hands, { job, hold, move }: Acting): Promise<Next> {
   let input: unknown;
   try {
     const { tenant, jobId } = journal;
+    await engine.sealer.ready(tenant);
     input = inputOf(engine.sealer, job, { tenant, jobId, input: state.queued?.input });
   } catch (error) {
-    const failure = infoOf(classify(error));
+    const found = classify(error);
+    // Nobody can open it ever again, so nobody can act: the job is over.
+    if (found.code === "tenant-erased") return endErased(hands, infoOf(found));
+    if (found.code === "tenant-key-unavailable") return keysAway(hands, found);
+    const failure = infoOf(found);
     if (move.do === "cancel") return cancelUnopened(hands, move);
     const wayOut = mustUndo(state)
       ? "or cancel it, and take back by hand what it did"

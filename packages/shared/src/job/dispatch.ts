@@ -193,6 +193,7 @@ async function dispatch(engine: Engine, command: DispatchCommand): ReturnType<Di
   const chosen = chosenOf(job, command.input, options);
   const violations = violationsOf(command, chosen);
   if (violations.length > 0) throw invalid(violations);
+  await engine.sealer.ready(tenant);
   const event = queuedOf(engine, command, chosen);
   const unique = { tenant, jobId, jobName: job.name, uniqueKey: chosen.uniqueKey };
   const before = chosen.uniqueKey === "" ? undefined : await claimed(engine, unique);

@@ -90,6 +90,7 @@ export async function recordCompleted(subject: Subject, result: unknown): Promis
   const encoded = encodeResult(result);
   const durationMs = engine.clock.now().getTime() - startedAt.getTime();
   const events = await decideFor(subject, "done", job.done, { result, durationMs });
+  if (result !== undefined) await engine.sealer.ready(tenant);
   // Most jobs answer with their events alone, and nothing needs no seal.
   const sealed =
     result === undefined

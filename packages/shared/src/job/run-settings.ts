@@ -32,6 +32,7 @@ function stepStore({ engine, journal, startedSequence }: Subject): StepStore {
     },
     finishedBefore: (step) => journal.state().finishes.get(step) ?? 0,
     async finish({ result, durationMs, outputTail, ...rest }) {
+      await engine.sealer.ready(tenant);
       const entry = journalEvents.StepCompleted({
         ...rest,
         result: sealFor(engine.sealer, place(rest.step), result),

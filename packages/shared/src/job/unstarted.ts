@@ -17,9 +17,10 @@ export type Ending = {
 };
 
 /** An input that cannot be opened hinders no cancel: the command is then told nothing of it. */
-function openedInput(engine: Engine, job: AnyJob, journal: JournalWriter): unknown {
+async function openedInput(engine: Engine, job: AnyJob, journal: JournalWriter): Promise<unknown> {
   const { tenant, jobId } = journal;
   try {
+    await engine.sealer.ready(tenant);
     return inputOf(engine.sealer, job, { tenant, jobId, input: journal.state().queued?.input });
   } catch (error) {
     engine.logger.error({ err: classify(error), jobId }, "cancelling without the job's input");
@@ -36,7 +37,7 @@ export async function endUnstarted(
   const state = journal.state();
   const { tenant, jobId } = journal;
   const job = engine.jobs.get(state.queued?.jobName ?? "");
-  const input = job && openedInput(engine, job, journal);
+  const input = job && (await openedInput(engine, job, journal));
   const asker = state.queued?.actor ?? "system";
   const told = { jobId, input, at: engine.clock.now(), tenant, actor: asker, reason };
   const command = job?.cancelled;

@@ -1,6 +1,6 @@
 /** Applying a batch of entries to a read model: in stream order, rows and checkpoint in one transaction. */
 import { and, eq, sql } from "drizzle-orm";
-import { decodeEntry, metaOf } from "../event-log/codec.ts";
+import { decodeEntry, holdPersonal, metaOf } from "../event-log/codec.ts";
 import type { Entry } from "../event-log/event-log.ts";
 import { checkProducer } from "../event-log/producer.ts";
 import { classify } from "../failure/failure.ts";
@@ -70,6 +70,10 @@ function traced(
 const isKept = (traceparent: string): boolean => parseTraceparent(traceparent)?.sampled === true;
 
 async function applied(applying: Applying, batch: Batch): Promise<boolean> {
+  if (holdPersonal(applying.projection.from)) {
+    const tenants = new Set(batch.entries.map((entry) => metaOf(entry).tenant));
+    for (const tenant of tenants) await applying.sealer.ready(tenant);
+  }
   for (const carefully of [false, true]) {
     try {
       await applying.db.transaction((tx) => applyIn(tx, applying, batch, carefully));

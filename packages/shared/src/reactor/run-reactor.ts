@@ -1,7 +1,7 @@
 /** Runs one reactor over its durable consumer: one event at a time, in order, over all replicas, unless it is patient. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { StoredEvent } from "../aggregate/aggregate.ts";
-import { decodeEntry } from "../event-log/codec.ts";
+import { decodeEntry, holdPersonal, metaOf } from "../event-log/codec.ts";
 import { entryOf, envelopeHeaders, escaped } from "../event-log/envelope.ts";
 import type { Entry } from "../event-log/event-log.ts";
 import { checkProducer } from "../event-log/producer.ts";
@@ -38,6 +38,8 @@ export type RunningReactor = {
 };
 
 const retryMsDefault = [500, 2_000, 5_000, 15_000];
+/** What must not count as a failure of the event: everything waits until it is over. */
+const passing: ReadonlySet<string> = new Set(["log-unavailable", "tenant-key-unavailable"]);
 const pullMs = 5_000;
 /** Within the consumer's ack_wait of 10 s. */
 const workingMs = 3_000;
@@ -129,7 +131,7 @@ async function settle({ reactor, host, message, signal }: Settling): Promise<voi
       return await acknowledge(message, host);
     } catch (error) {
       const failure = classify(error);
-      const away = failure.code === "log-unavailable";
+      const away = passing.has(failure.code);
       if (!away) failures += 1;
       if (failures > retryMs.length || hopeless.has(failure.code)) {
         return quarantine({ reactor, host, message, signal }, failure);
@@ -173,7 +175,7 @@ async function settlePatiently(
       const failure = classify(error);
       const about = { err: error, reactor: reactor.name, sequence: message.sequence, deliveries };
       host.logger.warn(about, "a reaction failed, trying again");
-      if (failure.code === "log-unavailable") await pause(1_000, signal);
+      if (passing.has(failure.code)) await pause(1_000, signal);
       else if (isOver || !isLast()) return message.nak(waitAfterMs(deliveries));
       else [given, isOver] = [failure, true];
     }
@@ -183,12 +185,19 @@ async function settlePatiently(
 
 /** The event, undefined when the reactor knows none of its name; what cannot be read has nobody to be told to. */
 async function decoded(settling: Settling): Promise<StoredEvent | undefined | "quarantined"> {
-  const { reactor, host, message } = settling;
-  try {
-    return knownEvent(reactor, host, entryOf(message));
-  } catch (error) {
-    await quarantine(settling, classify(error));
-    return "quarantined";
+  const { reactor, host, message, signal } = settling;
+  for (;;) {
+    try {
+      return await knownEvent(reactor, host, entryOf(message));
+    } catch (error) {
+      const failure = classify(error);
+      if (!passing.has(failure.code)) {
+        await quarantine(settling, failure);
+        return "quarantined";
+      }
+      await pause(1_000, signal);
+      if (signal.aborted) throw failure;
+    }
   }
 }
 
@@ -205,7 +214,7 @@ async function acknowledge(message: Pulled, { logger }: ReactorHost): Promise<vo
 }
 
 async function react(reactor: Reactor, host: ReactorHost, message: Pulled): Promise<void> {
-  const event = knownEvent(reactor, host, entryOf(message));
+  const event = await knownEvent(reactor, host, entryOf(message));
   if (!event) return;
   await traced({ reactor, host, message }, event, async () =>
     carryOut(reactor, host, event, await wantedBy(reactor, event)),
@@ -227,7 +236,12 @@ async function traced(
 }
 
 /** The event in an entry whose source may write it; undefined when the reactor does not know its type. */
-function knownEvent(reactor: Reactor, host: ReactorHost, entry: Entry): StoredEvent | undefined {
+async function knownEvent(
+  reactor: Reactor,
+  host: ReactorHost,
+  entry: Entry,
+): Promise<StoredEvent | undefined> {
+  if (holdPersonal(reactor.from)) await host.app.sealer.ready(metaOf(entry).tenant);
   const event = decodeEntry(reactor.from, entry, host.app.sealer);
   if (event) checkProducer(entry);
   return event;

@@ -15,7 +15,7 @@ import { anyToken, authenticator, tokenVerifier, type TokenVerifier } from "./au
 import { type CallLimits, callRates, defaultCallLimits } from "./call-rates.ts";
 import { checkContract, type ResourceTable } from "./roles.ts";
 import { defaultSessionLimits, guardSessions, type SessionLimits } from "./session-guard.ts";
-import { bindHandlers, type RpcService } from "./unary.ts";
+import { bindHandlers, type Handling, type RpcService } from "./unary.ts";
 
 /** PEM of the CA of callers, and of this service's own certificate and key. */
 export type TlsIdentity = { readonly ca: Buffer; readonly cert: Buffer; readonly key: Buffer };
@@ -42,6 +42,8 @@ export type RpcServerOptions = {
   readonly sessionLimits?: Partial<SessionLimits>;
   /** How often the right to a stream is looked at again; default 10 s. */
   readonly recheckMs?: number;
+  /** Brings the keys of a caller's tenant before its call is handled. */
+  readonly ready?: Handling["ready"];
 };
 
 export type RpcServer = {
@@ -116,7 +118,8 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
   );
   checkContract(paths, permissions, options.resources ?? resources);
   const rates = callRates({ ...defaultCallLimits, ...options.callLimits });
-  const handling = { authenticate, logger, audit, rates, recheckMs: options.recheckMs };
+  const { ready, recheckMs } = options;
+  const handling = { authenticate, logger, audit, rates, ready, recheckMs };
   for (const { definition, implementation } of services) {
     server.addService(definition, bindHandlers(implementation, handling));
   }

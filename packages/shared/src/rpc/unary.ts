@@ -53,6 +53,8 @@ export type Handling = {
   readonly rates?: CallRates | undefined;
   /** How often the right to a stream is looked at again; default 10 s. */
   readonly recheckMs?: number | undefined;
+  /** Brings the keys of a caller's tenant; a handler that needs them says itself that they are not to be had. */
+  readonly ready?: ((tenant: string) => Promise<void> | undefined) | undefined;
 };
 
 export type ServerCall = {
@@ -203,7 +205,7 @@ const untold =
 
 /** Lets a caller in, or not; either way the audit knows, and what may change something waits for it. */
 async function admit(
-  { authenticate, audit, rates }: Handling,
+  { authenticate, audit, rates, ready }: Handling,
   call: ServerCall,
   request: unknown,
 ): Promise<{ identity: Identity; ended: Ended }> {
@@ -218,6 +220,7 @@ async function admit(
   }
   // Before the audit: a flood of calls must not become a flood of entries.
   rates?.admit(identity, performance.now());
+  await ready?.(identity.tenant)?.catch(() => {});
   return { identity, ended: (await audit?.begin(path, request, identity)) ?? (() => {}) };
 }
 

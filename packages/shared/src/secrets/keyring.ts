@@ -1,52 +1,27 @@
-/** The keyring: root keys from a file, one data key per tenant derived from them, AES-256-GCM with bound context. */
-import {
-  createCipheriv,
-  createDecipheriv,
-  createHash,
-  createHmac,
-  createSecretKey,
-  hkdfSync,
-  type KeyObject,
-} from "node:crypto";
+/**
+ * Root keys from a file, and the Sealer that derives tenants' keys from them: how everything was sealed before tenants had
+ * keys of their own (tenant-keys.ts). It opens what is still sealed so, and seals where one process is all there is.
+ */
+import { createHash, createHmac, type KeyObject } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
-import { operator, permanent } from "../failure/failure.ts";
+import { operator } from "../failure/failure.ts";
+import { bound, derivedKey, keyBytes, openBytes, type Random, sealBytes } from "./aead.ts";
 import { Secret } from "./secret.ts";
 import type { SealedBytes, Sealer } from "./sealer.ts";
 
-const rootBytes = 32;
-const nonceBytes = 12;
-const tagBytes = 16;
-const lengthBytes = 4;
 /** A random 256-bit key has fewer different byte values than this about once in 10^20 keys. */
 const leastDifferentBytes = 12;
 
 export type RootKey = { readonly keyId: string; readonly key: Secret<Buffer> };
 
-/** Lengths before the parts: ["ab","c"] and ["a","bc"] authenticate differently. */
-function bound(tenant: string, context: readonly string[]): Buffer {
-  const parts = [tenant, ...context];
-  const sizes = parts.map((part) => Buffer.byteLength(part));
-  const all = Buffer.alloc(sizes.reduce((sum, size) => sum + lengthBytes + size, 0));
-  let at = 0;
-  for (const [index, part] of parts.entries()) {
-    at = all.writeUInt32BE(sizes[index] ?? 0, at);
-    at += all.write(part, at);
-  }
-  return all;
-}
-
-/** As a key object: bytes would be made into one again at every use, which costs more than sealing a small text. */
-function derive(root: RootKey, purpose: string, tenant: string): KeyObject {
-  const info = bound(tenant, [purpose]);
-  const bytes = Buffer.from(hkdfSync("sha256", root.key.reveal(), "", info, rootBytes));
-  return createSecretKey(bytes);
-}
+const derive = (root: RootKey, purpose: string, tenant: string): KeyObject =>
+  derivedKey(root.key.reveal(), [tenant, purpose]);
 
 /**
  * A Sealer over root keys, newest first: the first one seals, all of them open, the last (oldest) one makes
  * fingerprints, so that these stay comparable when a new root is added in front. `random` gives the nonces.
  */
-export function keyring(roots: readonly RootKey[], random: (bytes: number) => Buffer): Sealer {
+export function keyring(roots: readonly RootKey[], random: Random): Sealer {
   const newest = roots[0];
   const oldest = roots.at(-1);
   if (!newest || !oldest) throw operator("key-missing", "the keyring holds no root key");
@@ -59,45 +34,22 @@ export function keyring(roots: readonly RootKey[], random: (bytes: number) => Bu
     return found;
   };
   return {
+    ready: () => undefined,
     seal(tenant, context, plain): SealedBytes {
-      const nonce = random(nonceBytes);
-      const cipher = createCipheriv("aes-256-gcm", keyOf(newest, "seal", tenant), nonce);
-      cipher.setAAD(bound(tenant, context));
-      const body = Buffer.concat([cipher.update(plain), cipher.final()]);
-      return {
-        keyId: newest.keyId,
-        ciphertext: Buffer.concat([nonce, body, cipher.getAuthTag()]),
-      };
+      const key = keyOf(newest, "seal", tenant);
+      const aad = bound([tenant, ...context]);
+      return { keyId: newest.keyId, ciphertext: sealBytes(key, aad, plain, random) };
     },
     open(tenant, context, sealed) {
       const root = roots.find(({ keyId }) => keyId === sealed.keyId);
       if (!root) throw operator("key-missing", `no root key "${sealed.keyId}" in the key file`);
-      return unseal(keyOf(root, "seal", tenant), bound(tenant, context), sealed.ciphertext);
+      return openBytes(keyOf(root, "seal", tenant), bound([tenant, ...context]), sealed.ciphertext);
     },
     fingerprint: (tenant, bytes) =>
       createHmac("sha256", keyOf(oldest, "fingerprint", tenant))
         .update(bytes)
         .digest("hex"),
   };
-}
-
-function unseal(key: KeyObject, context: Buffer, bytes: Buffer): Buffer {
-  if (bytes.length < nonceBytes + tagBytes) {
-    throw permanent("seal-broken", "sealed bytes are too short");
-  }
-  const decipher = createDecipheriv("aes-256-gcm", key, bytes.subarray(0, nonceBytes), {
-    authTagLength: tagBytes,
-  });
-  decipher.setAAD(context);
-  decipher.setAuthTag(bytes.subarray(bytes.length - tagBytes));
-  try {
-    const body = bytes.subarray(nonceBytes, bytes.length - tagBytes);
-    return Buffer.concat([decipher.update(body), decipher.final()]);
-  } catch (cause) {
-    throw permanent("seal-broken", "sealed bytes do not belong to this tenant and context", {
-      cause,
-    });
-  }
 }
 
 const linePattern = /^(?:([a-z0-9][a-z0-9-]{0,31})[ \t]+)?([A-Za-z0-9+/]{43}=)$/;
@@ -129,7 +81,7 @@ export function parseRootKeys(text: string): readonly RootKey[] {
 function parseLine(line: string, number: number): RootKey {
   const [, keyId, encoded] = linePattern.exec(line) ?? [];
   const key = Buffer.from(encoded ?? "", "base64");
-  if (key.length !== rootBytes) {
+  if (key.length !== keyBytes) {
     throw operator("key-file-invalid", `line ${number} is not "<keyId> <32 bytes in base64>"`);
   }
   if (isWeak(key)) {

@@ -8,6 +8,7 @@ import type { Database } from "../projection/database.ts";
 import type { Projection } from "../projection/projection.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import type { DoctorCheck } from "./doctor/check.ts";
+import type { KeyIssuer } from "../secrets/key-issuer.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Servers } from "../script/servers.ts";
 import type { SessionPorts } from "../script/sessions.ts";
@@ -38,6 +39,8 @@ export type App = {
   /** The service's own connection, for what no port covers: KV entries and the state of streams and consumers. */
   readonly nats: Nats;
   readonly sealer: Sealer;
+  /** Of the one service that makes tenants' keys. */
+  readonly issuer?: KeyIssuer | undefined;
   readonly servers: Servers;
   readonly logger: Logger;
   /** For decisions that are no calls; calls are written down by the server. */

@@ -10,6 +10,7 @@ import { connectRpc } from "../rpc/client.ts";
 import { remoteSigner } from "../script/remote-signer.ts";
 import type { SessionPorts } from "../script/sessions.ts";
 import { sshServers } from "../script/ssh-servers.ts";
+import type { KeyIssuer } from "../secrets/key-issuer.ts";
 import { randomPool } from "../secrets/random-pool.ts";
 import type { Sealer } from "../secrets/sealer.ts";
 import type { Logger } from "../telemetry/logger.ts";
@@ -25,6 +26,7 @@ export type AppParts = {
   readonly nats: Nats;
   readonly postgres: Postgres;
   readonly sealer: Sealer;
+  readonly issuer: KeyIssuer | undefined;
   readonly logger: Logger;
 };
 
@@ -64,7 +66,7 @@ export function buildApp(parts: AppParts): {
   attach: (attached: Attached) => void;
   close: () => Promise<void>;
 } {
-  const { name, nats, postgres, sealer, logger } = parts;
+  const { name, nats, postgres, sealer, issuer, logger } = parts;
   const log = jetstreamLog(nats);
   const remote = remotePorts(parts);
   let late: Attached = { dispatch: tooEarly, seen: tooEarly, signer: undefined };
@@ -85,6 +87,7 @@ export function buildApp(parts: AppParts): {
     log,
     nats,
     sealer,
+    issuer,
     servers,
     logger,
     audit,

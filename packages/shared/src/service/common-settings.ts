@@ -5,7 +5,7 @@ import { Failure } from "../failure/failure.ts";
 import { ratesOf } from "../limit/named-limits.ts";
 import { parseTokenKeys } from "../rpc/authenticate.ts";
 import type { TlsIdentity } from "../rpc/server.ts";
-import { type RootKey, readRootKeys } from "../secrets/keyring.ts";
+import { parseRootKeys, type RootKey, readPrivateFile, readRootKeys } from "../secrets/keyring.ts";
 import {
   address,
   durationMs,
@@ -13,7 +13,9 @@ import {
   int,
   oneOf,
   secretFile,
+  secretText,
   text,
+  unlessSet,
   url,
   type Values,
 } from "./settings.ts";
@@ -34,7 +36,15 @@ export const commonReaders = {
   natsSeed: secretFile("CHOM_NATS_SEED_FILE", { fallback: undefined }),
   natsCaFile: file("CHOM_NATS_CA_FILE", { fallback: undefined }),
   postgresUrl: secretFile("CHOM_POSTGRES_URL_FILE"),
-  rootKeyFile: file("CHOM_ROOT_KEY_FILE"),
+  /** Roots of tenants' keys; with a transit engine it only opens what earlier roots wrapped or sealed. */
+  rootKeyFile: unlessSet(file("CHOM_ROOT_KEY_FILE"), ["CHOM_ROOT_KEY", "CHOM_TRANSIT_URL"]),
+  /** The same lines in the environment itself, where every process of the user can read them: never in production. */
+  rootKey: secretText("CHOM_ROOT_KEY", { fallback: undefined }),
+  /** Where a transit engine of Vault or OpenBao is mounted; then it wraps tenants' keys. */
+  transitUrl: url("CHOM_TRANSIT_URL", { fallback: undefined }),
+  transitKey: text("CHOM_TRANSIT_KEY", { fallback: "chom" }),
+  transitTokenFile: file("CHOM_TRANSIT_TOKEN_FILE", { fallback: undefined }),
+  transitCaFile: file("CHOM_TRANSIT_CA_FILE", { fallback: undefined }),
   tokenKeysFile: file("CHOM_TOKEN_KEYS_FILE"),
   tlsCaFile: file("CHOM_TLS_CA_FILE", { fallback: undefined }),
   tlsCertFile: file("CHOM_TLS_CERT_FILE", { fallback: undefined }),
@@ -96,11 +106,44 @@ function productionProblems(settings: CommonSettings, loaded: Loaded): string[] 
   if (!settings.natsUrl.startsWith("tls://")) {
     problems.push("CHOM_NATS_URL must begin with tls:// in production");
   }
+  if (settings.rootKey) problems.push("CHOM_ROOT_KEY is for development: use a file");
+  if (settings.transitUrl && !settings.transitUrl.startsWith("https://")) {
+    problems.push("CHOM_TRANSIT_URL must begin with https:// in production");
+  }
   if (loaded.rootKeys.some(({ keyId }) => developmentName.test(keyId))) {
     problems.push("CHOM_ROOT_KEY_FILE holds a development key");
   }
   if (loaded.tokenKeys.keys.some(({ kid }) => developmentName.test(kid ?? ""))) {
     problems.push("CHOM_TOKEN_KEYS_FILE holds a development key");
+  }
+  return problems;
+}
+
+type Attempt = <T>(variable: string, read: () => T) => T | undefined;
+
+/** Of the environment first: who sets it wants it to be the newest. */
+function rootKeysOf(
+  { rootKey, rootKeyFile }: CommonSettings,
+  attempt: Attempt,
+): readonly RootKey[] {
+  const inText = attempt("CHOM_ROOT_KEY", () => (rootKey ? parseRootKeys(rootKey.reveal()) : []));
+  const inFile = attempt("CHOM_ROOT_KEY_FILE", () =>
+    rootKeyFile ? readRootKeys(rootKeyFile) : [],
+  );
+  return [...(inText ?? []), ...(inFile ?? [])];
+}
+
+function transitProblems({ transitUrl, transitKey, transitTokenFile }: CommonSettings): string[] {
+  if (!transitUrl) return [];
+  const problems: string[] = [];
+  if (!/^[\w-]{1,64}$/.test(transitKey)) {
+    problems.push("CHOM_TRANSIT_KEY must be 1 to 64 letters, digits, _ and -");
+  }
+  if (!transitTokenFile) return [...problems, "CHOM_TRANSIT_TOKEN_FILE is not set"];
+  try {
+    readPrivateFile(transitTokenFile);
+  } catch (error) {
+    problems.push(`CHOM_TRANSIT_TOKEN_FILE: ${error instanceof Error ? error.message : "is bad"}`);
   }
   return problems;
 }
@@ -111,7 +154,7 @@ export function loadCommon(settings: CommonSettings): Loaded {
   if (!settings.listen && settings.role !== "worker") {
     problems.push("CHOM_LISTEN is not set, and only CHOM_ROLE=worker can do without");
   }
-  const attempt = <T>(variable: string, read: () => T): T | undefined => {
+  const attempt: Attempt = (variable, read) => {
     try {
       return read();
     } catch (error) {
@@ -119,7 +162,8 @@ export function loadCommon(settings: CommonSettings): Loaded {
       return undefined;
     }
   };
-  const rootKeys = attempt("CHOM_ROOT_KEY_FILE", () => readRootKeys(settings.rootKeyFile));
+  const rootKeys = rootKeysOf(settings, attempt);
+  problems.push(...transitProblems(settings));
   const tokenKeys = attempt("CHOM_TOKEN_KEYS_FILE", () =>
     parseTokenKeys(readFileSync(settings.tokenKeysFile, "utf8")),
   );
@@ -137,7 +181,7 @@ export function loadCommon(settings: CommonSettings): Loaded {
           key: Buffer.from(tlsKey.reveal()),
         }
       : undefined;
-  const loaded = { rootKeys: rootKeys ?? [], tokenKeys: tokenKeys ?? { keys: [] }, tls };
+  const loaded = { rootKeys, tokenKeys: tokenKeys ?? { keys: [] }, tls };
   problems.push(...productionProblems(settings, loaded));
   if (problems.length > 0) {
     const message = `these settings are bad:\n  ${problems.join("\n  ")}`;

@@ -96,6 +96,7 @@ async function accept({ rpc, sealer }: Parts, wish: JobRequested, meta: EventMet
   const call = known && methodOf(rpc, known.path);
   if (!known || !call) throw rejected("unknown-job", `this service has no job "${jobName}"`);
   const { tenant, eventId, correlationId } = meta;
+  await sealer.ready(tenant);
   const plain = openFor(sealer, { tenant, jobId, kind: `request:${jobName}` }, wish.request);
   const bytes = requestBytes(known.type, plain.toString(), jobId);
   const signal = AbortSignal.timeout(acceptWithinMs);

@@ -6,7 +6,7 @@ import { Secret } from "../secrets/secret.ts";
 /** Reads one variable's text; `undefined` when it is not set. Throws an Error whose message completes `NAME …`. */
 export type Reader<T> = {
   readonly variable: string;
-  readonly read: (text: string | undefined) => T;
+  readonly read: (text: string | undefined, isSet?: (variable: string) => boolean) => T;
 };
 
 export type Readers = Readonly<Record<string, Reader<unknown>>>;
@@ -192,6 +192,22 @@ export const secretFile = <F extends undefined = never>(
     options,
   );
 
+/** A secret in the variable itself: for development, because a process's environment is no place for one. */
+export const secretText = <F extends undefined = never>(
+  variable: string,
+  options: { fallback?: F } = {},
+): Reader<Secret | F> => reader<Secret, F>(variable, (value) => new Secret(value), options);
+
+/** What can be left out when another variable is set. */
+export const unlessSet = <T>(
+  one: Reader<T>,
+  variables: readonly string[],
+): Reader<T | undefined> => ({
+  variable: one.variable,
+  read: (value, isSet) =>
+    (value ?? "") === "" && isSet && variables.some(isSet) ? undefined : one.read(value, isSet),
+});
+
 function readable(path: string): void {
   try {
     accessSync(path, constants.R_OK);
@@ -212,7 +228,7 @@ export function readSettings<R extends Readers>(
   const problems: string[] = [];
   const values = Object.entries(readers).map(([name, { variable, read }]) => {
     try {
-      return [name, read(environment[variable])];
+      return [name, read(environment[variable], (other) => (environment[other] ?? "") !== "")];
     } catch (error) {
       problems.push(`${variable} ${error instanceof Error ? error.message : "is bad"}`);
       return [name, undefined];

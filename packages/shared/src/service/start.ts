@@ -8,8 +8,7 @@ import { connectNats, type Nats } from "../event-log/nats.ts";
 import type { WorkReport } from "../job/work-report.ts";
 import { apiTokenVerifier } from "../rpc/api-token.ts";
 import { startRpcServer, type RpcServer } from "../rpc/server.ts";
-import { keyring } from "../secrets/keyring.ts";
-import { randomPool } from "../secrets/random-pool.ts";
+import type { KeyRows } from "../secrets/key-issuer.ts";
 import { createLogger, type Logger } from "../telemetry/logger.ts";
 import { checkPresence, checkTopology } from "../topology/check.ts";
 import { inboxPrefix, type User, users } from "../topology/names.ts";
@@ -18,6 +17,7 @@ import type { App, Cast } from "./app.ts";
 import type { RpcService } from "../rpc/unary.ts";
 import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./common-settings.ts";
 import { rarely, watchHealth } from "./health.ts";
+import { openKeys } from "./open-keys.ts";
 import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
 import { beginRounds, doctorRounds } from "./doctor/doctor-rounds.ts";
 import { checksOf, operationsRpc } from "./operations-rpc.ts";
@@ -33,6 +33,8 @@ export type Service<R extends Readers> = {
   readonly migrations: URL;
   /** The service's own settings, beside the common ones. */
   readonly settings?: R;
+  /** Where the one service that makes tenants' keys keeps them; all others ask it. */
+  readonly keyRows?: (postgres: Postgres) => KeyRows;
   /** The only composition root. */
   readonly cast: (app: App, settings: Values<R>) => Cast | Promise<Cast>;
 };
@@ -142,16 +144,12 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   const postgres = openPostgres(url, service.name, settings.postgresConnections);
   open.add("postgres", () => postgres.close());
 
-  const sealer = keyring(loaded.rootKeys, randomPool());
-  const appParts: AppParts = {
-    name: service.name,
-    settings,
-    loaded,
-    nats,
-    postgres,
-    sealer,
-    logger,
-  };
+  const rows = service.keyRows?.(postgres);
+  const keys = openKeys({ nats, settings, loaded, logger, rows });
+  open.add("keys", async () => keys.close());
+  const { sealer, issuer } = keys;
+  const given = { settings, loaded, nats, postgres, sealer, issuer, logger };
+  const appParts: AppParts = { name: service.name, ...given };
   const { app, attach, close } = buildApp(appParts);
   open.add("servers", close);
   const cast = await service.cast(app, own);
@@ -229,6 +227,7 @@ async function startServer<R extends Readers>(
     },
     sessionLimits: { connectionsPerAddress: settings.connectionsPerAddress },
     reflection: answers && environment !== "production",
+    ready: (tenant) => app.sealer.ready(tenant),
     logger,
   });
 }

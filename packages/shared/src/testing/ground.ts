@@ -9,11 +9,14 @@ import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { scratchFolder } from "@chom/stack/scratch-folder";
 import { createTokenIssuer, type TokenIssuer } from "@chom/stack/tokens";
 import { connectNats } from "../event-log/nats.ts";
+import { parseTokenKeys } from "../rpc/authenticate.ts";
+import type { TlsIdentity } from "../rpc/server.ts";
 import { Secret } from "../secrets/secret.ts";
 import { apply } from "../topology/apply.ts";
 import { inboxPrefix, type User } from "../topology/names.ts";
 import { serverConfig } from "../topology/server-config.ts";
 import { topology } from "../topology/topology.ts";
+import { type KeyMaker, startKeyMaker } from "./key-maker.ts";
 
 export type Ground = {
   readonly folder: string;
@@ -53,16 +56,35 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
   const rootKey = join(folder, "root.key");
   writeFileSync(rootKey, `test ${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
 
+  async function certificateOf(name: string): Promise<TlsIdentity> {
+    const made = await issueCertificate(ca, {
+      commonName: name,
+      dnsNames: ["localhost"],
+      ipAddresses: ["127.0.0.1"],
+      uris: [`spiffe://chom/${name}`],
+    });
+    const [certificate, key] = [made.certPem, made.keyPem].map((pem) => Buffer.from(pem));
+    return { ca: Buffer.from(ca.certPem), cert: certificate as Buffer, key: key as Buffer };
+  }
+  let maker: Promise<KeyMaker & { close: () => Promise<void> }> | undefined;
+  /** Started when the first service needs it. */
+  async function makeKeys() {
+    const seed = new Secret(readFileSync(identities.seedFiles.credentials, "utf8"));
+    const own = { servers: nats.url, name: "keys", seed, inboxPrefix: inboxPrefix("credentials") };
+    const connection = await connectNats(own);
+    const tokenKeys = parseTokenKeys(readFileSync(tokens.keysFile, "utf8"));
+    const tls = await certificateOf("credentials");
+    const started = await startKeyMaker({ nats: connection, rootKeyFile: rootKey, tls, tokenKeys });
+    return { ...started, close: () => connection.close() };
+  }
+
   async function environment(service: User): Promise<Record<string, string>> {
     const password = randomBytes(12).toString("base64url");
     const url = await postgres.createServiceRole(service, password, "chom");
-    const made = await issueCertificate(ca, {
-      commonName: service,
-      dnsNames: ["localhost"],
-      ipAddresses: ["127.0.0.1"],
-      uris: [`spiffe://chom/${service}`],
-    });
-    const file = (suffix: string, content: string) => {
+    const made = await certificateOf(service);
+    maker ??= empty ? undefined : makeKeys();
+    const others = await maker;
+    const file = (suffix: string, content: string | Buffer) => {
       const path = join(folder, `${service}.${suffix}`);
       writeFileSync(path, content, { mode: 0o600 });
       return path;
@@ -77,8 +99,9 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
       CHOM_ROOT_KEY_FILE: rootKey,
       CHOM_TOKEN_KEYS_FILE: tokens.keysFile,
       CHOM_TLS_CA_FILE: caFile,
-      CHOM_TLS_CERT_FILE: file("crt", made.certPem),
-      CHOM_TLS_KEY_FILE: file("key", made.keyPem),
+      CHOM_TLS_CERT_FILE: file("crt", made.cert),
+      CHOM_TLS_KEY_FILE: file("key", made.key),
+      ...(others ? { CHOM_CREDENTIALS_URL: others.address } : {}),
     };
   }
 
@@ -87,6 +110,9 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
     seedFiles: identities.seedFiles,
     issue: tokens.issue,
     async stop() {
+      const running = await maker?.catch(() => undefined);
+      await running?.stop();
+      await running?.close();
       await Promise.all([nats.stop(), postgres.stop()]);
       scratch.remove();
     },

@@ -18,6 +18,7 @@ import { memoryQueue, type MemoryQueue } from "./memory-queue.ts";
 
 /** Seals by wrapping: reversible, bound to its context, and no secret. */
 export const plainSealer: Sealer = {
+  ready: () => undefined,
   seal: (tenant, context, plain) => ({
     keyId: "plain",
     ciphertext: Buffer.from(

@@ -28,7 +28,7 @@ export const aggregatesOf: Readonly<Partial<Record<User, readonly string[]>>> = 
   backup: ["backups", "database-backup", "backup-cleaning", "job-refusal"],
   provisioning: ["site", "domain", "job-refusal"],
   ssl: ["certificate", "job-refusal"],
-  credentials: ["server", "key-rotations", "api-token", "job-refusal"],
+  credentials: ["server", "key-rotations", "api-token", "tenant-keys", "job-refusal"],
   scheduler: [
     "job-control",
     "job-request",

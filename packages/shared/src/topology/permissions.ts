@@ -46,9 +46,14 @@ const workConsumers = ({ consumers }: Topology): ConsumerSettings[] =>
 /** Knowing whose API token a call shows, and noting that it was used. */
 const tokens: readonly string[] = [...reading("KV_api-tokens"), "$KV.api-token-uses.*"];
 
-/** Only credentials says what a token may do, and shows when it was used. */
+/** Tenants' wrapped keys, from the leader only: a replica that lags may still have what was destroyed. */
+const keys: readonly string[] = [api("STREAM.MSG.GET.KV_tenant-keys")];
+
+/** Only credentials says what a token may do, shows when it was used, and hands out tenants' keys. */
 const issuing = (name: Family): readonly string[] =>
-  name === "credentials" ? ["$KV.api-tokens.*", ...reading("KV_api-token-uses")] : [];
+  name === "credentials"
+    ? ["$KV.api-tokens.*", ...reading("KV_api-token-uses"), "$KV.tenant-keys.*"]
+    : [];
 
 const family = (name: Family, table: Topology): Permissions => ({
   publish: [
@@ -63,6 +68,7 @@ const family = (name: Family, table: Topology): Permissions => ({
     "$KV.limits.>",
     `$KV.snapshots.${name}.>`,
     ...tokens,
+    ...keys,
     ...issuing(name),
     `quar.${name}.*`,
     ...auditing,
@@ -92,6 +98,7 @@ const scheduler = (table: Topology): Permissions => ({
     "$KV.leases.>",
     "$KV.snapshots.scheduler.>",
     ...tokens,
+    ...keys,
     "quar.scheduler.*",
     ...auditing,
   ],
@@ -107,6 +114,9 @@ const dashboard = (table: Topology): Permissions => ({
   subscribe: [`${inboxPrefix("dashboard")}.>`, "live.evt.>", "live.jrn.>"],
 });
 
+/** Nobody debugs with keys. */
+const isForPeople = (stream: string): boolean => stream !== "KV_tenant-keys";
+
 const operator = (table: Topology): Permissions => ({
   publish: [
     ...inspecting(table),
@@ -116,7 +126,10 @@ const operator = (table: Topology): Permissions => ({
       api(`CONSUMER.RESET.JOBS.${name}`),
     ]),
     api("STREAM.PURGE.JOBS"),
-    ...table.streams.flatMap(({ name }) => reading(name)),
+    ...table.streams
+      .map(({ name }) => name)
+      .filter(isForPeople)
+      .flatMap(reading),
     "job.*.*.*.*",
     ...auditing,
   ],

@@ -110,5 +110,6 @@ export const streams: readonly StreamSettings[] = [
   bucket("limits", { description: "rate limits" }),
   bucket("api-tokens", { description: "what API tokens may do, by the SHA-256 of each" }),
   bucket("api-token-uses", { description: "when API tokens were used last" }),
+  bucket("tenant-keys", { description: "tenants' keys, wrapped; credentials writes them" }),
   bucket("snapshots", { description: "aggregate snapshots; may be lost at any time" }),
 ];

@@ -51,7 +51,16 @@ export const runLeaseKey = (tenant: string, family: string, jobId: string): stri
   `run.${tenantToken(tenant)}.${nameToken("family", family)}.${token("job_id", jobId)}`;
 
 /** The buckets of the topology. */
-export type KvBucket = "leases" | "limits" | "snapshots" | "api-tokens" | "api-token-uses";
+export type KvBucket =
+  | "leases"
+  | "limits"
+  | "snapshots"
+  | "api-tokens"
+  | "api-token-uses"
+  | "tenant-keys";
+
+/** Filter for every entry of a bucket with keys of one part. */
+export const kvFilter = (bucket: KvBucket): string => `$KV.${bucket}.*`;
 
 /** Subject of a key of a KV bucket; every dot-separated part of the key must be an id. */
 export function kvSubject(bucket: KvBucket, key: string): string {

@@ -22,11 +22,13 @@ export async function anchorOf({ db, sealer }: Parts, chain: string): Promise<An
   const [row] = await db.select().from(auditAnchors).where(eq(auditAnchors.chain, chain));
   if (!row) return undefined;
   const sealed = { keyId: row.sealedWith, ciphertext: row.sealed };
+  await sealer.ready(platform);
   return JSON.parse(sealer.open(platform, context(chain), sealed).toString()) as Anchor;
 }
 
 async function keep({ db, sealer, now }: Parts, chain: string, anchor: Anchor): Promise<void> {
   const plain = Buffer.from(JSON.stringify(anchor));
+  await sealer.ready(platform);
   const { keyId, ciphertext } = sealer.seal(platform, context(chain), plain);
   const row = { sealedWith: keyId, sealed: ciphertext, number: anchor.number, anchoredAt: now() };
   await db
