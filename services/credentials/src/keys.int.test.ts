@@ -252,7 +252,8 @@ test("an erased tenant: refused while in use, then nothing of it opens anywhere,
   await other.take("theirs-too", "and it goes on");
   await other.ended("theirs-too");
   const again = await runConsole(platform, ["tenant", "erase", "acme", "--force", "--json"]);
-  expect(again.json()).toMatchObject({ destroyedKeys: 0 });
+  // A zero is not in canonical JSON.
+  expect(again.json()).not.toHaveProperty("destroyedKeys");
 
   // A process that never held a key of it opens nothing either, and asks in vain for a new one.
   await stopAll();
