@@ -12,7 +12,7 @@ const everywhere = <T>(work: () => PromiseLike<T>): Promise<T> => inTenant("", w
 const lock = (tx: Transaction, tenant: string) =>
   tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`tenant-keys/${tenant}`}, 0))`);
 
-async function erasedAt(db: Database | Transaction, tenant: string): Promise<Date | undefined> {
+async function erasedAt(db: Database, tenant: string): Promise<Date | undefined> {
   const [row] = await db.select().from(erasedTenants).where(eq(erasedTenants.tenant, tenant));
   return row?.erasedAt;
 }

@@ -59,7 +59,8 @@ export type KeyIssuerParts = {
   readonly random: Random;
 };
 
-export function keyIssuer({ rows, shelf, roots, random }: KeyIssuerParts): KeyIssuer {
+/** Makes keys, and brings what is stored and what is handed out to agree. */
+function entryMaker({ rows, shelf, roots, random }: KeyIssuerParts) {
   async function newKey(tenant: string, version: number): Promise<WrappedKey> {
     const key = new Secret(random(keyBytes));
     const box = await roots.wrap(key, wrapContext(tenant, version));
@@ -105,6 +106,13 @@ export function keyIssuer({ rows, shelf, roots, random }: KeyIssuerParts): KeyIs
     }
     throw transient("tenant-key-unavailable", `the keys of ${tenant} change all the time`);
   }
+
+  return { newKey, make };
+}
+
+export function keyIssuer(parts: KeyIssuerParts): KeyIssuer {
+  const { rows, roots, random } = parts;
+  const { newKey, make } = entryMaker(parts);
 
   async function alive(tenant: string): Promise<readonly WrappedKey[]> {
     const entry = await make(tenant);

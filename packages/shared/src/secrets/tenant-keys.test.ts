@@ -243,7 +243,7 @@ test("without its directory a service seals on for seconds, then fails as passin
 test("what is held costs no question, and a look asks for what changed only", async () => {
   const { service, state, issuer } = world();
   const keys = service();
-  await Promise.all(["a", "b", "c"].map((tenant) => keys.ready(tenant)));
+  await Promise.all(["a", "b", "c"].map(async (tenant) => keys.ready(tenant)));
   const asked = state.finds;
   await keys.ready("a");
   await keys.refresh();

@@ -102,15 +102,9 @@ function monthly(nowMs: () => number): () => string {
   };
 }
 
-/** What is held, and how sure it is that it still counts. */
-function holder(options: TenantKeysOptions) {
-  const { directory, roots, elapsedMs, staleMs = 10_000 } = options;
-  const held = new Map<string, Held>();
+/** Brings keys of tenants into `held`; `outdated` makes one that is under way look again. */
+function loader({ directory, roots }: TenantKeysOptions, held: Map<string, Held>) {
   const loading = new Map<string, { done: Promise<void>; outdated: boolean }>();
-  let confirmedAt = Number.NEGATIVE_INFINITY;
-  let seen: number | undefined;
-  let refreshing: Promise<void> | undefined;
-  const isFresh = () => elapsedMs() - confirmedAt <= staleMs;
 
   async function fetch(tenant: string, mine: { outdated: boolean }): Promise<void> {
     do {
@@ -131,6 +125,19 @@ function holder(options: TenantKeysOptions) {
     loading.set(tenant, mine);
     return mine.done;
   }
+  return { load, loading };
+}
+
+/** What is held, and how sure it is that it still counts. */
+function holder(options: TenantKeysOptions) {
+  const { directory, elapsedMs, staleMs = 10_000 } = options;
+  const held = new Map<string, Held>();
+  const { load, loading } = loader(options, held);
+  let confirmedAt = Number.NEGATIVE_INFINITY;
+  let seen: number | undefined;
+  let refreshing: Promise<void> | undefined;
+  const isFresh = () => elapsedMs() - confirmedAt <= staleMs;
+
   async function reload(tenant: string): Promise<void> {
     const under = loading.get(tenant);
     if (under) under.outdated = true;

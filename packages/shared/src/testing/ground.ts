@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { createCa, issueCertificate } from "@chom/stack/certificates";
+import { type Ca, createCa, issueCertificate } from "@chom/stack/certificates";
 import { createIdentities } from "@chom/stack/identities";
 import { type NatsServer, startNatsServer } from "@chom/stack/nats-server";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
@@ -30,6 +30,38 @@ export type Ground = {
   readonly stop: () => Promise<void>;
 };
 
+/** Certificates of services, by one CA. */
+const certifier =
+  (ca: Ca) =>
+  async (name: string): Promise<TlsIdentity> => {
+    const made = await issueCertificate(ca, {
+      commonName: name,
+      dnsNames: ["localhost"],
+      ipAddresses: ["127.0.0.1"],
+      uris: [`spiffe://chom/${name}`],
+    });
+    const [certificate, key] = [made.certPem, made.keyPem].map((pem) => Buffer.from(pem));
+    return { ca: Buffer.from(ca.certPem), cert: certificate as Buffer, key: key as Buffer };
+  };
+
+type KeyGround = {
+  readonly rootKey: string;
+  readonly natsUrl: string;
+  readonly seedFile: string;
+  readonly keysFile: string;
+  readonly tls: TlsIdentity;
+};
+
+/** Hands out tenants' keys as the credentials service does. */
+async function keyMakerOf({ rootKey, natsUrl, seedFile, keysFile, tls }: KeyGround) {
+  const seed = new Secret(readFileSync(seedFile, "utf8"));
+  const own = { servers: natsUrl, name: "keys", seed, inboxPrefix: inboxPrefix("credentials") };
+  const connection = await connectNats(own);
+  const tokenKeys = parseTokenKeys(readFileSync(keysFile, "utf8"));
+  const started = await startKeyMaker({ nats: connection, rootKeyFile: rootKey, tls, tokenKeys });
+  return { ...started, close: () => connection.close() };
+}
+
 /** Starts it; about two seconds. `empty` leaves the broker without streams. */
 export async function startGround({ empty = false } = {}): Promise<Ground> {
   const scratch = scratchFolder("ground");
@@ -56,27 +88,15 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
   const rootKey = join(folder, "root.key");
   writeFileSync(rootKey, `test ${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
 
-  async function certificateOf(name: string): Promise<TlsIdentity> {
-    const made = await issueCertificate(ca, {
-      commonName: name,
-      dnsNames: ["localhost"],
-      ipAddresses: ["127.0.0.1"],
-      uris: [`spiffe://chom/${name}`],
-    });
-    const [certificate, key] = [made.certPem, made.keyPem].map((pem) => Buffer.from(pem));
-    return { ca: Buffer.from(ca.certPem), cert: certificate as Buffer, key: key as Buffer };
-  }
+  const certificateOf = certifier(ca);
   let maker: Promise<KeyMaker & { close: () => Promise<void> }> | undefined;
   /** Started when the first service needs it. */
-  async function makeKeys() {
-    const seed = new Secret(readFileSync(identities.seedFiles.credentials, "utf8"));
-    const own = { servers: nats.url, name: "keys", seed, inboxPrefix: inboxPrefix("credentials") };
-    const connection = await connectNats(own);
-    const tokenKeys = parseTokenKeys(readFileSync(tokens.keysFile, "utf8"));
-    const tls = await certificateOf("credentials");
-    const started = await startKeyMaker({ nats: connection, rootKeyFile: rootKey, tls, tokenKeys });
-    return { ...started, close: () => connection.close() };
-  }
+  const makeKeys = async () =>
+    keyMakerOf({
+      ...{ rootKey, natsUrl: nats.url, keysFile: tokens.keysFile },
+      seedFile: identities.seedFiles.credentials,
+      tls: await certificateOf("credentials"),
+    });
 
   async function environment(service: User): Promise<Record<string, string>> {
     const password = randomBytes(12).toString("base64url");
