@@ -83,9 +83,8 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
   await postgres.createDatabase("chom");
   const tokens = await createTokenIssuer(folder);
   const ca = await createCa("ground");
-  const caFile = join(folder, "ca.pem");
+  const [caFile, rootKey] = [join(folder, "ca.pem"), join(folder, "root.key")];
   writeFileSync(caFile, ca.certPem);
-  const rootKey = join(folder, "root.key");
   writeFileSync(rootKey, `test ${randomBytes(32).toString("base64")}\n`, { mode: 0o600 });
 
   const certificateOf = certifier(ca);
