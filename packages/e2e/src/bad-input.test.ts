@@ -125,6 +125,9 @@ const elsewhere: Readonly<Record<string, readonly string[]>> = {
     ...["CreateToken", "ListTokens", "RevokeToken", "GetCaller"],
   ],
   "services/scheduler/src/overview/overview.int.test.ts": ["GetOverview", "GetThroughput"],
+  "services/credentials/src/keys.int.test.ts": [
+    ...["GetKeyStatus", "RewrapKeys", "RotateTenantKey", "PreviewErasure", "EraseTenant"],
+  ],
   "services/scheduler/src/archive/archive.int.test.ts": [
     ...["Check", "Complete", "ListMissing", "AcceptLog"],
   ],
