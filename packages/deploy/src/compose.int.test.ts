@@ -111,10 +111,27 @@ it("keys, broker, roles and settings of the compose file start every service in 
   );
   expect(applied.stderr + applied.code).toBe("0");
 
-  const services = names.filter((name) => name !== "topology");
-  const children = new Map<string, Child>();
+  const migrations = names.filter((name) => name.endsWith("-migration"));
+  expect(migrations).toHaveLength(5);
+  const migrate = async (name: string) => {
+    pointAtDatabase(join(folder, name, "secrets/owner.url"), database);
+    const main = `${root}services/${name.replace("-migration", "")}/src/main.ts`;
+    const args = [main, ...(file.services[name]?.command ?? [])];
+    return runCommand(process.execPath, args, { env: environment(name) });
+  };
+  const services = names.filter((name) => name !== "topology" && !migrations.includes(name));
   for (const name of services) {
     pointAtDatabase(join(folder, name, "secrets/postgres.url"), database);
+  }
+  const early = await runCommand(process.execPath, [`${root}services/ssl/src/main.ts`], {
+    env: environment("ssl"),
+  });
+  expect(early.stderr).toContain("ssl does not start (schema-behind)");
+  for (const made of await Promise.all(migrations.map(migrate))) {
+    expect(made.stderr + made.code).toBe("0");
+  }
+  const children = new Map<string, Child>();
+  for (const name of services) {
     const child = startChild(process.execPath, [`${root}services/${name}/src/main.ts`], {
       cwd: root,
       env: environment(name),

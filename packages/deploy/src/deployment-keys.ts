@@ -12,7 +12,7 @@ import { createIdentities, type Identities } from "@chom/stack/identities";
 import { runCommand } from "@chom/stack/run-command";
 import { createTokenIssuer } from "@chom/stack/tokens";
 import { root } from "@chom/stack/service-process";
-import { serviceSql, urlOf } from "./database-roles.ts";
+import { ownerOf, type Passwords, serviceSql, urlOf } from "./database-roles.ts";
 
 /** Those with a schema of their own. */
 const withSchema = ["credentials", "provisioning", "ssl", "backup", "scheduler"] as const;
@@ -63,9 +63,10 @@ async function brokerKeys(folder: string, ca: Ca, options: KeyOptions): Promise<
 }
 
 /** Passwords of the database and the SQL that makes its roles. */
-function databaseKeys(folder: string): ReadonlyMap<string, string> {
+function databaseKeys(folder: string): ReadonlyMap<string, Passwords> {
+  const password = () => randomBytes(18).toString("base64url");
   const passwords = new Map(
-    withSchema.map((name) => [name, randomBytes(18).toString("base64url")]),
+    withSchema.map((name) => [name, { own: password(), owner: password() }]),
   );
   const postgres = folderOf(folder, "postgres");
   secret(join(postgres, "superuser.password"), randomBytes(18).toString("base64url"));
@@ -106,7 +107,10 @@ export async function makeDeploymentKeys(folder: string, options: KeyOptions): P
     secret(join(secrets, "nats.seed"), readSeed(identities, name));
     const password = passwords.get(name);
     if (!password) continue;
-    secret(join(secrets, "postgres.url"), urlOf(name, password));
+    secret(join(secrets, "postgres.url"), urlOf(name, password.own));
+    // Apart: whoever serves must not be able to read it.
+    const migration = folderOf(folder, `${name}-migration`, "secrets");
+    secret(join(migration, "owner.url"), urlOf(ownerOf(name), password.owner));
     secret(join(folderOf(own, "root"), "root.key"), rootKey);
   }
   const secretsOf = (name: string, file: string) => join(folder, name, "secrets", file);

@@ -2,9 +2,12 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { connectNats } from "@chom/shared/event-log/nats";
 import { failureOf } from "@chom/shared/failure/failure";
 import { Secret } from "@chom/shared/secrets/secret";
+import { migrateService } from "@chom/shared/service/migrate";
+import { sharedTables } from "@chom/shared/service/shared-tables";
 import { apply } from "@chom/shared/topology/apply";
 import { inboxPrefix } from "@chom/shared/topology/names";
 import { serverConfig } from "@chom/shared/topology/server-config";
@@ -92,21 +95,31 @@ async function startBroker(
   return { nats, identities };
 }
 
-/** One role and one connection file a service: no service can read another's schema. */
+/** As `main.ts migrate` of the service does. */
+const makeTables = (service: ServiceName, ownerUrl: string): Promise<void> =>
+  migrateService({
+    ...{ service, url: new Secret(ownerUrl), shared: sharedTables(service) },
+    folder: pathToFileURL(`${root}services/${service}/migrations`),
+  });
+
+/** Two roles and one connection file a service: none can read another's schema, and who serves owns no table. */
 async function createRoles(
   postgres: Postgres,
   folder: string,
 ): Promise<Record<ServiceName, string>> {
   await postgres.createDatabase("chom");
   const files: [ServiceName, string][] = [];
+  const owners: [ServiceName, string][] = [];
   // One after another: grants on one database at the same time refuse each other.
   for (const name of serviceNames) {
     const password = randomBytes(18).toString("base64url");
-    const url = await postgres.createServiceRole(name, password, "chom");
+    const { url, ownerUrl } = await postgres.createServiceRoles(name, password, "chom");
     const file = join(folder, `${name}.postgres`);
     writeFileSync(file, `${url}\n`, { mode: 0o600 });
     files.push([name, file]);
+    owners.push([name, ownerUrl]);
   }
+  await Promise.all(owners.map(([name, ownerUrl]) => makeTables(name, ownerUrl)));
   return Object.fromEntries(files) as Record<ServiceName, string>;
 }
 

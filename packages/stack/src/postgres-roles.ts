@@ -1,8 +1,9 @@
-/** Databases and the one role per service: it may make its own schemas and see nobody else's. */
+/** Databases and the two roles per service, one that owns its tables and one that uses them; none sees another's. */
+import { randomBytes } from "node:crypto";
 import postgresClient from "postgres";
 
 export type ServiceRole = {
-  /** Service and role name, `[a-z0-9_-]`; its schemas are `<name>` and `<name>_secrets`. */
+  /** Service's name, `[a-z0-9_-]`; its schemas are `<name>` and `<name>_secrets`. */
   name: string;
   password: string;
   database: string;
@@ -17,28 +18,50 @@ export async function createDatabase(adminUrl: string, name: string): Promise<st
   return url;
 }
 
+/** URLs of a service's two roles, in its database. */
+export type ServiceUrls = {
+  /** Of the role that the service runs as: it reads and writes rows of tables that are another's. */
+  readonly url: string;
+  /** Of the role that owns the service's schemas, for migrations. */
+  readonly ownerUrl: string;
+};
+
 /**
- * Makes a login role that owns only its two (empty) schemas in `database`. They are made here, so that no
- * other role can squat on their names; the right to create more is for migrations, whose
- * `create schema if not exists` asks for it even when the schema is there.
- * Gives the role's URL. May be repeated: the password is set anew.
+ * Makes a service's two login roles: `<name>_owner`, which owns its two (empty) schemas in `database`, and `<name>`,
+ * to which migrations grant the use of what they make. Schemas are made here, so that no other role can squat on their
+ * names; the right to create more is for migrations, whose `create schema if not exists` asks for it even when the
+ * schema is there, and for tables that a service builds beside the served ones.
+ * May be repeated: passwords are set anew, and the owner's is made here.
  */
-export async function createServiceRole(adminUrl: string, role: ServiceRole): Promise<string> {
-  const { name, database } = role;
+export async function createServiceRoles(
+  adminUrl: string,
+  role: ServiceRole,
+): Promise<ServiceUrls> {
+  const { name, database, password } = role;
+  const [owner, ownerPassword] = [`${name}_owner`, randomBytes(18).toString("base64url")];
   const url = Object.assign(new URL(adminUrl), { pathname: `/${database}` });
   await as(url.href, async (sql) => {
-    const [known] = await sql`select 1 from pg_roles where rolname = ${name}`;
-    if (!known) await sql`create role ${sql(name)} login nosuperuser nocreatedb nocreaterole`;
-    // Statements of this kind take no parameters, so the server quotes the value itself.
-    const [alter] = await sql`
-      select format('alter role %I password %L', ${name}::text, ${role.password}::text) as text`;
-    await sql.unsafe(alter?.["text"] as string);
-    await sql`grant connect, temporary, create on database ${sql(database)} to ${sql(name)}`;
+    await createLogin(sql, name, password);
+    await createLogin(sql, owner, ownerPassword);
+    for (const each of [name, owner]) {
+      await sql`grant connect, temporary, create on database ${sql(database)} to ${sql(each)}`;
+    }
     for (const schema of [name, `${name}_secrets`]) {
-      await sql`create schema if not exists ${sql(schema)} authorization ${sql(name)}`;
+      await sql`create schema if not exists ${sql(schema)} authorization ${sql(owner)}`;
     }
   });
-  return Object.assign(url, { username: name, password: role.password }).href;
+  const urlOf = (username: string, password: string) =>
+    Object.assign(new URL(url), { username, password }).href;
+  return { url: urlOf(name, password), ownerUrl: urlOf(owner, ownerPassword) };
+}
+
+async function createLogin(sql: postgresClient.Sql, name: string, password: string) {
+  const [known] = await sql`select 1 from pg_roles where rolname = ${name}`;
+  if (!known) await sql`create role ${sql(name)} login nosuperuser nocreatedb nocreaterole`;
+  // Statements of this kind take no parameters, so the server quotes the value itself.
+  const [alter] = await sql`
+    select format('alter role %I password %L', ${name}::text, ${password}::text) as text`;
+  await sql.unsafe(alter?.["text"] as string);
 }
 
 async function as<T>(url: string, work: (sql: postgresClient.Sql) => Promise<T>): Promise<T> {

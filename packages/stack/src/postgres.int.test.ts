@@ -15,26 +15,32 @@ async function ask<T>(url: string, work: (sql: postgresClient.Sql) => Promise<T>
   return work(sql).finally(() => sql.end());
 }
 
-test("a service's role works in its own schemas and cannot touch another's", async () => {
+test("a service's roles work in their own schemas and cannot touch another's", async () => {
   const postgres = await running();
   await postgres.createDatabase("chom");
-  const role = (name: string) => postgres.createServiceRole(name, `it's ${name}`, "chom");
+  const role = (name: string) => postgres.createServiceRoles(name, `it's ${name}`, "chom");
   const [backup, ssl] = [await role("backup"), await role("ssl")];
-  await ask(backup, async (sql) => {
-    await sql`create schema if not exists backup`;
+  await ask(backup.ownerUrl, async (sql) => {
     await sql`create table backup.t (n int)`;
     await sql`insert into backup.t values (1)`;
     await sql`create table backup_secrets.t (n int)`;
   });
-  await ask(ssl, async (sql) => {
-    await expect(sql`select * from backup.t`).rejects.toThrow(/permission denied/);
-    await expect(sql`select * from backup_secrets.t`).rejects.toThrow(/permission denied/);
-    await expect(sql`create table backup.x (n int)`).rejects.toThrow(/permission denied/);
-    await expect(sql`create table public.x (n int)`).rejects.toThrow(/permission denied/);
-    await expect(sql`create role mallory`).rejects.toThrow(/permission denied/);
+  await ask(backup.url, async (sql) => {
     await expect(sql`drop table backup.t`).rejects.toThrow(/permission denied|must be owner/);
+    await expect(sql`create table backup.x (n int)`).rejects.toThrow(/permission denied/);
+    await expect(sql`set role backup_owner`).rejects.toThrow(/permission denied/);
   });
+  for (const url of [ssl.url, ssl.ownerUrl]) await ask(url, strangersAreRefused);
 });
+
+async function strangersAreRefused(sql: postgresClient.Sql): Promise<void> {
+  await expect(sql`select * from backup.t`).rejects.toThrow(/permission denied/);
+  await expect(sql`select * from backup_secrets.t`).rejects.toThrow(/permission denied/);
+  await expect(sql`create table backup.x (n int)`).rejects.toThrow(/permission denied/);
+  await expect(sql`create table public.x (n int)`).rejects.toThrow(/permission denied/);
+  await expect(sql`create role mallory`).rejects.toThrow(/permission denied/);
+  await expect(sql`drop table backup.t`).rejects.toThrow(/permission denied|must be owner/);
+}
 
 test("a wrong password is refused, on loopback too", async () => {
   const postgres = await running();

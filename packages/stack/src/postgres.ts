@@ -8,7 +8,7 @@ import { type Child, isAlive, startChild, waitUntilReady } from "./child-process
 import { freePort } from "./free-port.ts";
 import { onExit } from "./on-exit.ts";
 import { type Disguise, disguise, postgresPrograms } from "./postgres-process.ts";
-import { createDatabase, createServiceRole } from "./postgres-roles.ts";
+import { createDatabase, createServiceRoles, type ServiceUrls } from "./postgres-roles.ts";
 import { type Progress, silent } from "./progress.ts";
 import { runCommand } from "./run-command.ts";
 import { scratchFolder } from "./scratch-folder.ts";
@@ -27,8 +27,8 @@ export type Postgres = {
   readonly pid: number;
   /** Makes an empty database nobody but the superuser may use yet, and gives the superuser's URL to it. */
   createDatabase: (name: string) => Promise<string>;
-  /** See `postgres-roles.ts`; gives the role's URL to that database (default `postgres`). */
-  createServiceRole: (name: string, password: string, database?: string) => Promise<string>;
+  /** See `postgres-roles.ts`; gives the roles' URLs to that database (default `postgres`). */
+  createServiceRoles: (name: string, password: string, database?: string) => Promise<ServiceUrls>;
   /** The end of its log. */
   log: () => string;
   /** Stops it and removes its folder. Idempotent. */
@@ -81,8 +81,8 @@ export async function startPostgres({
       return postmasterPid(data) ?? 0;
     },
     createDatabase: (name) => createDatabase(url, name),
-    createServiceRole: (name, pass, database = "postgres") =>
-      createServiceRole(url, { name, password: pass, database }),
+    createServiceRoles: (name, pass, database = "postgres") =>
+      createServiceRoles(url, { name, password: pass, database }),
     log: () => child?.log() ?? "",
     stop,
     kill: () => end("SIGKILL"),

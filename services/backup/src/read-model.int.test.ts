@@ -15,7 +15,8 @@ import { type Caller, plainHandler } from "@chom/shared/rpc/unary";
 import { keyring } from "@chom/shared/secrets/keyring";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App, DispatchCommand } from "@chom/shared/service/app";
-import { migrateService, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
+import { migrateService } from "@chom/shared/service/migrate";
+import { openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { backups, happened } from "./backups.ts";
@@ -41,10 +42,11 @@ let pool: Pool;
 
 beforeAll(async () => {
   server = await startPostgres();
-  const secret = new Secret(await server.createServiceRole("backup", "test-password"));
-  pool = openPostgres(secret, "backup");
+  const urls = await server.createServiceRoles("backup", "test-password");
+  pool = openPostgres(new Secret(urls.url), "backup");
   const folder = new URL("../migrations", import.meta.url);
-  await migrateService({ url: secret, service: "backup", shared: [], folder });
+  const url = new Secret(urls.ownerUrl);
+  await migrateService({ url, service: "backup", shared: [], folder });
 }, 120_000);
 afterAll(async () => {
   await pool?.close();

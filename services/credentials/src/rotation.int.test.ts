@@ -13,7 +13,8 @@ import { sshServers } from "@chom/shared/script/ssh-servers";
 import { keyring } from "@chom/shared/secrets/keyring";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App } from "@chom/shared/service/app";
-import { migrateService, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
+import { migrateService } from "@chom/shared/service/migrate";
+import { openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
 import { createLogger } from "@chom/shared/telemetry/logger";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { startVps, type Vps, vpsSupport } from "@chom/stack/vps";
@@ -199,9 +200,10 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
 
   beforeAll(async () => {
     [postgres, vps] = await Promise.all([startPostgres(), startVps()]);
-    const url = new Secret(await postgres.createServiceRole("credentials", "test-password"));
-    pool = openPostgres(url, "credentials");
+    const urls = await postgres.createServiceRoles("credentials", "test-password");
+    pool = openPostgres(new Secret(urls.url), "credentials");
     const folder = new URL("../migrations", import.meta.url);
+    const url = new Secret(urls.ownerUrl);
     await migrateService({ url, service: "credentials", shared: [], folder });
     store = keyStore({ db: pool.db, sealer, now: () => new Date() });
     servers = sshServers({ ...ports(), logger, idleMs: 1 });

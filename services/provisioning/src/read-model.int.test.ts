@@ -10,7 +10,8 @@ import { type Caller, plainHandler } from "@chom/shared/rpc/unary";
 import { keyring } from "@chom/shared/secrets/keyring";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App } from "@chom/shared/service/app";
-import { migrateService, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
+import { migrateService } from "@chom/shared/service/migrate";
+import { openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
 import { createLogger } from "@chom/shared/telemetry/logger";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -30,8 +31,9 @@ let pool: Pool;
 
 beforeAll(async () => {
   server = await startPostgres();
-  const url = new Secret(await server.createServiceRole("provisioning", "test-password"));
-  pool = openPostgres(url, "provisioning");
+  const urls = await server.createServiceRoles("provisioning", "test-password");
+  pool = openPostgres(new Secret(urls.url), "provisioning");
+  const url = new Secret(urls.ownerUrl);
   const folder = new URL("../migrations", import.meta.url);
   await migrateService({ url, service: "provisioning", shared: [], folder });
 }, 120_000);

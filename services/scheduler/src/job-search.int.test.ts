@@ -2,7 +2,8 @@
 import { JobState } from "@chom/proto/chom/jobs/v1/jobs";
 import { sharedTablesSql } from "@chom/shared/projection/shared-tables.sql";
 import { Secret } from "@chom/shared/secrets/secret";
-import { migrateService, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
+import { migrateService } from "@chom/shared/service/migrate";
+import { openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
@@ -21,6 +22,7 @@ let pool: Pool;
 beforeAll(async () => {
   server = await startPostgres();
   const url = new Secret(await server.createDatabase("search"));
+  await server.createServiceRoles("scheduler", "test-password", "search");
   const shared = sharedTablesSql("scheduler");
   const folder = new URL("../migrations", import.meta.url);
   await migrateService({ url, service: "scheduler", shared, folder });

@@ -7,7 +7,8 @@ import { plainHandler } from "@chom/shared/rpc/unary";
 import { keyring } from "@chom/shared/secrets/keyring";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App, DispatchCommand } from "@chom/shared/service/app";
-import { migrateService, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
+import { migrateService } from "@chom/shared/service/migrate";
+import { openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
 import { createLogger } from "@chom/shared/telemetry/logger";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -34,11 +35,11 @@ let pool: Pool;
 
 beforeAll(async () => {
   server = await startPostgres();
-  const url = await server.createServiceRole("ssl", "test-password");
-  const secret = new Secret(url);
-  pool = openPostgres(secret, "ssl");
+  const urls = await server.createServiceRoles("ssl", "test-password");
+  pool = openPostgres(new Secret(urls.url), "ssl");
+  const url = new Secret(urls.ownerUrl);
   const folder = new URL("../migrations", import.meta.url);
-  await migrateService({ url: secret, service: "ssl", shared: [], folder });
+  await migrateService({ url, service: "ssl", shared: [], folder });
 }, 120_000);
 afterAll(async () => {
   await pool?.close();

@@ -142,6 +142,7 @@ const table: Record<string, CodePolicy> = {
   "key-file-invalid": { kind: "operator" },
   "key-file-exposed": { kind: "operator" },
   "bad-settings": { kind: "operator" },
+  "schema-behind": { kind: "operator" },
   // the engine itself
   "worker-lost": { kind: "permanent" },
   "attempt-timeout": { kind: "transient" },

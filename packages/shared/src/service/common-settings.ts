@@ -36,6 +36,8 @@ export const commonReaders = {
   natsSeed: secretFile("CHOM_NATS_SEED_FILE", { fallback: undefined }),
   natsCaFile: file("CHOM_NATS_CA_FILE", { fallback: undefined }),
   postgresUrl: secretFile("CHOM_POSTGRES_URL_FILE"),
+  /** Of the role that owns the tables; with it a service makes them itself when it starts. Not in production. */
+  postgresOwnerUrl: secretFile("CHOM_POSTGRES_OWNER_URL_FILE", { fallback: undefined }),
   /** Roots of tenants' keys; with a transit engine it only opens what earlier roots wrapped or sealed. */
   rootKeyFile: unlessSet(file("CHOM_ROOT_KEY_FILE"), ["CHOM_ROOT_KEY", "CHOM_TRANSIT_URL"]),
   /** The same lines in the environment itself, where every process of the user can read them: never in production. */
@@ -102,6 +104,11 @@ function productionProblems(settings: CommonSettings, loaded: Loaded): string[] 
   if (settings.environment !== "production") return [];
   const problems: string[] = [];
   if (!loaded.tls) problems.push("CHOM_TLS_CERT_FILE is not set, and production needs mutual TLS");
+  if (settings.postgresOwnerUrl) {
+    problems.push(
+      "CHOM_POSTGRES_OWNER_URL_FILE is for `main.ts migrate`; who serves must not hold it",
+    );
+  }
   if (!settings.natsSeed) problems.push("CHOM_NATS_SEED_FILE is not set, and production needs it");
   if (!settings.natsUrl.startsWith("tls://")) {
     problems.push("CHOM_NATS_URL must begin with tls:// in production");

@@ -1,13 +1,10 @@
-/** A service's Postgres: its role's connection pool, its migrations, and locks that hold over replicas. */
-import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+/** A service's Postgres: its role's connection pool, and locks that hold over replicas. */
 import { drizzle } from "drizzle-orm/postgres-js";
-import { migrate } from "drizzle-orm/postgres-js/migrator";
 import postgres from "postgres";
-import { operator, transient } from "../failure/failure.ts";
+import { transient } from "../failure/failure.ts";
 import type { Database } from "../projection/database.ts";
 import type { Secret } from "../secrets/secret.ts";
-import { raiseTenantWalls, systemSession, walled } from "./tenant-wall.ts";
+import { systemSession, walled } from "./tenant-wall.ts";
 
 export type Postgres = {
   /** In a caller's scope (rpc/tenant-scope.ts) it sees that tenant's rows only. */
@@ -101,62 +98,17 @@ async function withLock(sql: postgres.Sql, name: string, work: () => Promise<voi
   }
 }
 
-/**
- * Failure `operator` "bad-settings" when the role of the URL is, or may become, a superuser or one that row-level
- * security does not bind: then the wall between tenants would be none. The role may own its tables; the wall is forced.
- */
-export async function checkRole(url: Secret, service: string): Promise<void> {
-  const sql = connect(url, 1, service);
+/** One connection for `work`, which it takes with it when it ends. */
+export async function connectOnce<T>(
+  url: Secret,
+  name: string,
+  work: (sql: postgres.Sql) => Promise<T>,
+): Promise<T> {
+  const sql = connect(url, 1, name);
   try {
-    const found = await sql<{ role: string; power: string }[]>`
-      select rolname as role, case when rolsuper then 'is a superuser'
-        else 'is not bound by row-level security' end as power
-      from pg_roles
-      where (rolsuper or rolbypassrls) and pg_has_role(current_user, oid, 'member')
-      order by rolname <> current_user, rolname`;
-    const [first] = found;
-    if (!first) return;
-    const why = `its role is, or may become, "${first.role}", which ${first.power}`;
-    throw operator("bad-settings", `CHOM_POSTGRES_URL_FILE: ${why}; give ${service} a plain role`);
+    return await work(sql);
   } finally {
-    await sql.end({ timeout: 5 });
-  }
-}
-
-export type Migration = {
-  readonly url: Secret;
-  /** Also the schema; the ledger of migrations is its table `migrations`. */
-  readonly service: string;
-  /** Tables that every service has: statements that may be repeated. */
-  readonly shared: readonly string[];
-  /** drizzle's migrations folder; need not exist. */
-  readonly folder: URL;
-};
-
-/**
- * Brings the service's schemas up to date. Replicas that start together wait for each other: drizzle itself takes
- * no lock and two at once break (measured).
- */
-export async function migrateService(migration: Migration): Promise<void> {
-  const { url, service, shared } = migration;
-  const sql = connect(url, 1, service);
-  try {
-    await sql`select pg_advisory_lock(hashtextextended(${`${service}:migrate`}, 0))`;
-    for (const schema of [service, `${service}_secrets`]) {
-      await sql`create schema if not exists ${sql(schema)}`;
-    }
-    for (const statement of shared) await sql.unsafe(statement);
-    const folder = fileURLToPath(migration.folder);
-    if (existsSync(`${folder}/meta/_journal.json`)) {
-      await migrate(drizzle(sql), {
-        migrationsFolder: folder,
-        migrationsSchema: service,
-        migrationsTable: "migrations",
-      });
-    }
-    await raiseTenantWalls(sql, service);
-  } finally {
-    // Ending the session gives the lock back.
+    // Ending the session gives its locks back.
     await sql.end({ timeout: 5 });
   }
 }

@@ -12,7 +12,7 @@ import { createEngine, type Engine } from "../job/engine.ts";
 import { jetstreamRoom } from "../job/jetstream-room.ts";
 import { jetstreamQueue } from "../job/jetstream-queue.ts";
 import { jobControl } from "../job/job-control.ts";
-import { type OpenJobs, openJobs, openJobsDdl } from "../job/open-jobs.ts";
+import { type OpenJobs, openJobs } from "../job/open-jobs.ts";
 import { sweep, sweepEveryMs } from "../job/sweeper.ts";
 import { exitCodeOf } from "../job/work-limits.ts";
 import type { WorkReport } from "../job/work-report.ts";
@@ -27,7 +27,6 @@ import { leases, leaseTtlMs } from "../lease/lease.ts";
 import { tickets } from "../lease/tickets.ts";
 import type { Projection } from "../projection/projection.ts";
 import { type Projector, startProjector } from "../projection/projector.ts";
-import { sharedTablesSql } from "../projection/shared-tables.sql.ts";
 import type { Reactor } from "../reactor/reactor.ts";
 import { startReactor } from "../reactor/run-reactor.ts";
 import { type Family, isFamily } from "../topology/names.ts";
@@ -39,12 +38,6 @@ import { showRunners } from "./runner-gauges.ts";
 import { runTick, showTicks } from "./ticks.ts";
 import { workPlan } from "./work-settings.ts";
 import { reportWorker } from "./worker-report.ts";
-
-/** Tables that a service has whatever it does. */
-export const sharedTables = (name: string): readonly string[] => [
-  ...sharedTablesSql(name),
-  ...(isFamily(name) ? [openJobsDdl(name)] : []),
-];
 
 export type Runners = {
   /** What is projected here; empty in a process that only works. */

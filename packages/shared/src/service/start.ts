@@ -18,10 +18,13 @@ import type { RpcService } from "../rpc/unary.ts";
 import { type CommonSettings, commonReaders, type Loaded, loadCommon } from "./common-settings.ts";
 import { rarely, watchHealth } from "./health.ts";
 import { openKeys } from "./open-keys.ts";
-import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
+import { checkRole } from "./database-role.ts";
 import { beginRounds, doctorRounds } from "./doctor/doctor-rounds.ts";
+import { checkTables, migrateService } from "./migrate.ts";
 import { checksOf, operationsRpc } from "./operations-rpc.ts";
-import { type Runners, sharedTables, startRunners } from "./runners.ts";
+import { openPostgres, type Postgres } from "./postgres.ts";
+import { type Runners, startRunners } from "./runners.ts";
+import { sharedTables } from "./shared-tables.ts";
 import { startTelemetry, type Telemetry } from "./telemetry.ts";
 import { tokenDirectory } from "./token-directory.ts";
 import { type Readers, readSettings, type Values } from "./settings.ts";
@@ -138,9 +141,12 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
   open.add("broker", () => nats.close());
   await checkTopology(nats, service.name);
   const url = settings.postgresUrl;
-  const shared = sharedTables(service.name);
+  const tables = tablesOf(service);
+  if (settings.postgresOwnerUrl) {
+    await migrateService({ ...tables, url: settings.postgresOwnerUrl });
+  }
   await checkRole(url, service.name);
-  await migrateService({ url, service: service.name, shared, folder: service.migrations });
+  await checkTables(url, tables);
   const postgres = openPostgres(url, service.name, settings.postgresConnections);
   open.add("postgres", () => postgres.close());
 
@@ -189,6 +195,10 @@ async function compose<R extends Readers>(parts: Composition<R>): Promise<Runnin
     },
   };
 }
+
+export const tablesOf = ({ name, migrations }: Pick<Service<Readers>, "name" | "migrations">) => ({
+  ...{ service: name, shared: sharedTables(name), folder: migrations },
+});
 
 /** The broker's users are named like the services. */
 const openBroker = (user: User, { natsUrl, natsSeed, natsCaFile }: CommonSettings): Promise<Nats> =>

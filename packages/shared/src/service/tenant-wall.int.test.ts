@@ -8,8 +8,10 @@ import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import type { Database } from "../projection/database.ts";
 import { inTenant } from "../rpc/tenant-scope.ts";
 import { Secret } from "../secrets/secret.ts";
-import { checkRole, migrateService, openPostgres, type Postgres } from "./postgres.ts";
-import { sharedTables } from "./runners.ts";
+import { checkRole } from "./database-role.ts";
+import { checkTables, migrateService } from "./migrate.ts";
+import { openPostgres, type Postgres } from "./postgres.ts";
+import { sharedTables } from "./shared-tables.ts";
 import { checkTenantWalls } from "./tenant-wall.ts";
 
 /** Every service that has a database, with the tables of its own migrations. */
@@ -28,17 +30,26 @@ const shared = [
 
 let server: Server;
 let pool: Postgres;
+let owner: Postgres;
 let url: Secret;
+let ownerUrl: Secret;
 
 beforeAll(async () => {
   server = await startPostgres();
   await server.createDatabase("walls");
-  url = new Secret(await server.createServiceRole("toy", "a-password-of-a-test", "walls"));
-  const migration = { url, service: "toy", shared, folder: new URL("none/", import.meta.url) };
+  const urls = await server.createServiceRoles("toy", "a-password-of-a-test", "walls");
+  [url, ownerUrl] = [new Secret(urls.url), new Secret(urls.ownerUrl)];
+  const migration = {
+    url: ownerUrl,
+    service: "toy",
+    shared,
+    folder: new URL("none/", import.meta.url),
+  };
   // Twice: what stands is left alone.
   await migrateService(migration);
   await migrateService(migration);
   pool = openPostgres(url, "toy", 4);
+  owner = openPostgres(ownerUrl, "toy", 1);
   await pool.db.insert(things).values([
     { tenant: "acme", id: "a1" },
     { tenant: "acme", id: "a2" },
@@ -46,7 +57,7 @@ beforeAll(async () => {
   ]);
 });
 afterAll(async () => {
-  await pool?.close();
+  await Promise.all([pool?.close(), owner?.close()]);
   await server?.stop();
 });
 
@@ -104,7 +115,7 @@ test("the platform and the system's own work see all tenants, a session that say
 test("a tenant table whose wall is down, not forced, or has a second policy is named", async () => {
   const check = () => checkTenantWalls(pool.sql, "toy");
   await check();
-  const change = (text: string) => pool.sql.unsafe(text);
+  const change = (text: string) => owner.sql.unsafe(text);
   for (const [down, up] of [
     [
       "alter table toy.things disable row level security",
@@ -126,18 +137,23 @@ test("a tenant table whose wall is down, not forced, or has a second policy is n
   await check();
 });
 
+/** A service's tables in the server, made as its migration makes them; gives a pool of the role that it runs as. */
+async function madeTables(service: string) {
+  const made = await server.createServiceRoles(service, "a-password-of-a-test", "walls");
+  const tables = { service, shared: sharedTables(service), folder: folderOf(service) };
+  await migrateService({ ...tables, url: new Secret(made.ownerUrl) });
+  const running = new Secret(made.url);
+  const own = openPostgres(running, service, 1);
+  onTestFinished(() => own.close());
+  return { ...own, tables, running, ownerUrl: new Secret(made.ownerUrl) };
+}
+
 test.each(services)(
   "case 33: every table of %s with a tenant has a forced policy",
   async (service) => {
-    const own = new Secret(
-      await server.createServiceRole(service, "a-password-of-a-test", "walls"),
-    );
-    const folder = folderOf(service);
-    await migrateService({ url: own, service, shared: sharedTables(service), folder });
-    const owned = openPostgres(own, service, 1);
-    onTestFinished(() => owned.close());
-    await checkTenantWalls(owned.sql, service);
-    const found = await owned.sql<{ name: string; walled: boolean }[]>`
+    const made = await madeTables(service);
+    await checkTenantWalls(made.sql, service);
+    const found = await made.sql<{ name: string; walled: boolean }[]>`
     select c.oid::regclass::text as name, c.relrowsecurity and c.relforcerowsecurity as walled
     from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname like '%tenant'
     where c.relnamespace::regnamespace::text in (${service}, ${`${service}_secrets`}) and c.relkind = 'r'`;
@@ -145,6 +161,92 @@ test.each(services)(
     expect(found.filter(({ walled }) => !walled)).toEqual([]);
   },
 );
+
+test.each(services)(
+  "case 33: the runtime role of %s cannot turn off row-level security, nor change, empty or drop any of its tables",
+  async (service) => {
+    const { sql: own, running, tables } = await madeTables(service);
+    await checkRole(running, service);
+    await checkTables(running, tables);
+    const found = await own<{ name: string; ledger: boolean; walled: boolean }[]>`
+      select c.oid::regclass::text as name, c.relname in ('migrations', 'made_tables') as ledger,
+        c.relrowsecurity as walled
+      from pg_class c
+      where c.relnamespace::regnamespace::text in (${service}, ${`${service}_secrets`}) and c.relkind = 'r'`;
+    expect(found.length).toBeGreaterThan(3);
+    for (const { name, ledger, walled } of found) {
+      for (const change of [
+        `alter table ${name} disable row level security`,
+        `alter table ${name} no force row level security`,
+        `create policy open on ${name} using (true)`,
+        ...(walled ? [`drop policy tenant_wall on ${name}`] : []),
+        `alter table ${name} owner to ${service}`,
+        `alter table ${name} add column more text`,
+        `truncate ${name}`,
+        `drop table ${name}`,
+        ...(ledger ? [`delete from ${name}`] : []),
+      ]) {
+        await expect(own.unsafe(change), change).rejects.toMatchObject({ code: "42501" });
+      }
+      // What it is for: rows are in its reach, but where a migration made a table append-only.
+      if (!ledger && !name.endsWith("event_archive")) {
+        await own.unsafe(`delete from ${name} where false`);
+      }
+      await own.unsafe(`select from ${name} limit 1`);
+    }
+    for (const change of [
+      `set role ${service}_owner`,
+      `drop schema ${service} cascade`,
+      `create table ${service}.more (id text)`,
+      `alter role ${service} bypassrls`,
+    ]) {
+      await expect(own.unsafe(change), change).rejects.toMatchObject({ code: "42501" });
+    }
+    expect(await own`select 1 as up`).toEqual([{ up: 1 }]);
+  },
+);
+
+test("case 33, 42: a service does not run as the role that owns its tables, nor as one that may become it", async () => {
+  const admin = postgres(server.url, { max: 1, onnotice: () => {} });
+  onTestFinished(() => admin.end({ timeout: 2 }));
+  const refusal = 'CHOM_POSTGRES_URL_FILE: its role is, or may become, "toy_owner", which owns ';
+  const run = (as: Secret) => checkRole(as, "toy").then(() => "accepted", String);
+  expect(await run(ownerUrl)).toContain(`${refusal}the schema toy`);
+  expect(await run(url)).toBe("accepted");
+  await admin.unsafe("grant toy_owner to toy");
+  expect(await run(url)).toContain(`${refusal}the schema toy`);
+  await admin.unsafe("revoke toy_owner from toy");
+  await admin.unsafe("alter role toy createrole");
+  expect(await run(url)).toContain('"toy", which makes roles');
+  await admin.unsafe("alter role toy nocreaterole");
+});
+
+test("a service whose tables are an older release's, or whose wall is down, does not start and is told the remedy", async () => {
+  const folder = new URL("none/", import.meta.url);
+  const newer = { service: "toy", shared: [...shared, "select 'a newer release'"], folder };
+  await checkTables(url, { ...newer, shared });
+  await expect(checkTables(url, newer)).rejects.toMatchObject({
+    code: "schema-behind",
+    message: expect.stringContaining("run `main.ts migrate` of it"),
+  });
+  await migrateService({ ...newer, url: ownerUrl });
+  await checkTables(url, newer);
+  // An older process beside the newer one goes on.
+  await checkTables(url, { ...newer, shared });
+  await owner.sql.unsafe("alter table toy.things disable row level security");
+  await expect(checkTables(url, newer)).rejects.toMatchObject({ code: "invalid-config" });
+  await migrateService({ ...newer, url: ownerUrl });
+  await checkTables(url, newer);
+});
+
+test("a service that never migrated is told so, and a migration without the service's role too", async () => {
+  const folder = new URL("none/", import.meta.url);
+  await expect(checkTables(url, { service: "nowhere", shared: [], folder })).rejects.toMatchObject({
+    code: "schema-behind",
+  });
+  const nobody = { url: new Secret(server.url), service: "nobody", shared: [], folder };
+  await expect(migrateService(nobody)).rejects.toMatchObject({ code: "bad-settings" });
+});
 
 test("case 33, 42: a service does not run as a role that no wall holds, nor as one that may become such a role", async () => {
   await checkRole(url, "toy");

@@ -99,7 +99,7 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
 
   async function environment(service: User): Promise<Record<string, string>> {
     const password = randomBytes(12).toString("base64url");
-    const url = await postgres.createServiceRole(service, password, "chom");
+    const { url, ownerUrl } = await postgres.createServiceRoles(service, password, "chom");
     const made = await certificateOf(service);
     maker ??= empty ? undefined : makeKeys();
     const others = await maker;
@@ -115,6 +115,7 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
       CHOM_NATS_URL: nats.url,
       CHOM_NATS_SEED_FILE: identities.seedFiles[service],
       CHOM_POSTGRES_URL_FILE: file("postgres", `${url}\n`),
+      CHOM_POSTGRES_OWNER_URL_FILE: file("owner", `${ownerUrl}\n`),
       CHOM_ROOT_KEY_FILE: rootKey,
       CHOM_TOKEN_KEYS_FILE: tokens.keysFile,
       CHOM_TLS_CA_FILE: caFile,

@@ -228,13 +228,12 @@ export async function brokenSubjects(db: Database, streamEpoch: number): Promise
   return rows.map(({ subject }) => subject);
 }
 
-/** Runs with the right to change what otherwise nobody may; it ends with the transaction. */
+/** Runs with the right to change what otherwise nobody may, which the owner lends; it ends with the transaction. */
 export async function unlocked<T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
   return db.transaction(async (tx) => {
-    await tx.execute(sql`grant update, delete on ${eventArchive} to current_user`);
+    await tx.execute(sql`select scheduler.open_archive()`);
     const result = await work(tx);
-    await tx.execute(sql`revoke update, delete on ${eventArchive} from current_user`);
-    await tx.execute(sql`grant update (stream_epoch, sequence) on ${eventArchive} to current_user`);
+    await tx.execute(sql`select scheduler.close_archive()`);
     return result;
   });
 }

@@ -1,5 +1,6 @@
 /** Inconsistencies planted in a real broker and a real Postgres, found by `chom doctor` and put right by `--fix`. */
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { JobFailed, JobQueued } from "@chom/proto/chom/jobs/v1/journal";
 import { ChainStarted } from "@chom/proto/chom/scheduler/v1/flows";
 import { eventTypes } from "@chom/shared/aggregate/event-types";
@@ -17,6 +18,7 @@ import { contextFor, runConsole } from "@chom/shared/testing/console";
 import { type Ground, startGround } from "@chom/shared/testing/ground";
 import { takeNote, toyFamily } from "@chom/shared/testing/toy-family";
 import { inboxPrefix } from "@chom/shared/topology/names";
+import { runCommand } from "@chom/stack/run-command";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { alertList } from "../alerts/alert-projection.ts";
 import { archiveRpc } from "../archive/archive-rpc.ts";
@@ -35,10 +37,13 @@ let ssl: App;
 let platform: string;
 let pool: Postgres;
 let sql: Postgres["sql"];
+let ownerUrlFile: string;
 
 beforeAll(async () => {
   ground = await startGround();
   const quiet = { CHOM_LOG_LEVEL: "silent" };
+  const settings = await ground.environment("scheduler");
+  ownerUrlFile = settings["CHOM_POSTGRES_OWNER_URL_FILE"] ?? "";
   // Without the ticks that would mend what is planted before the doctor looks.
   const scheduler = await startService(
     {
@@ -53,7 +58,7 @@ beforeAll(async () => {
         };
       },
     },
-    { ...(await ground.environment("scheduler")), ...quiet },
+    { ...settings, ...quiet },
   );
   const toy = toyFamily(new URL("./no-migrations", import.meta.url));
   const family = await startService(
@@ -160,11 +165,9 @@ async function plant(): Promise<string[]> {
     (projection, subject, sequence, event_id, event_type, code, message)
     values ('schedules', 'evt.acme.schedule.x', 1, 'e', 't', 'unexpected', 'once')`;
   await sql`update scheduler.projection_checkpoints set stream_epoch = 1 where projection = 'chains'`;
-  await sql`alter table scheduler.alerts disable row level security`;
   await sql`create schema scheduler_rebuild authorization scheduler`;
   await sql`delete from scheduler.event_archive where event_id = 'two-1'`;
   await sql`update scheduler.event_archive set body = 'forged' where event_id = 'one-1'`;
-  await sql`grant delete on scheduler.event_archive to scheduler`;
   await sql`insert into scheduler.event_log_losses (stream_epoch, whole_until, archived_until)
     values (1, 1, 2)`;
   await sql`insert into scheduler.schedules
@@ -174,12 +177,12 @@ async function plant(): Promise<string[]> {
     ...["ssl job-without-item acme/lost", "ssl open-job-unknown acme/unheard"],
     ...["scheduler job-list acme/ssl/lost", "scheduler job-list acme/ssl/failed-2"],
     ...["scheduler projection-stopped schedules", "scheduler projection-halted chains"],
-    ...["scheduler tenant-wall scheduler.alerts", "scheduler rebuild-left-over scheduler_rebuild"],
+    "scheduler rebuild-left-over scheduler_rebuild",
     ...[
       "scheduler event-archive evt.acme.chain.one 1",
       "scheduler event-archive evt.acme.chain.two 1",
     ],
-    ...["scheduler archive-grants scheduler.event_archive", "scheduler event-log-loss loss-1"],
+    "scheduler event-log-loss loss-1",
     ...["scheduler schedule-behind acme/stuck", "scheduler audit-anchor acme"],
     "scheduler history-incomplete acme/ssl/failed",
   ];
@@ -211,7 +214,7 @@ async function plantInBroker(nats: Nats): Promise<string[]> {
 }
 const paused = "ssl-sites";
 
-test("fifteen planted inconsistencies are found, named with their remedy, and mended by --fix", async () => {
+test("thirteen planted inconsistencies are found, named with their remedy, and mended by --fix", async () => {
   await tellChain("one");
   await seen(app, "chains", await tellChain("two"));
   await failedJob("failed");
@@ -247,6 +250,25 @@ test("fifteen planted inconsistencies are found, named with their remedy, and me
 }, 600_000);
 const slowly = { timeout: 200_000, interval: 1_000 };
 const failures = "scheduler jobs-failed ssl/";
+
+test("a wall that was taken down and a right too many are found, and mended by the migration that the remedy names", async () => {
+  await sql`alter table scheduler.alerts disable row level security`;
+  await sql`grant delete on scheduler.event_archive to scheduler`;
+  const planted = [
+    "scheduler tenant-wall scheduler.alerts",
+    "scheduler archive-grants scheduler.event_archive",
+  ];
+  expect((await doctor("--fix", "--force", "--reason", "a drill")).subjects).toEqual(
+    expect.arrayContaining(planted),
+  );
+  const main = fileURLToPath(new URL("../main.ts", import.meta.url));
+  const migrated = await runCommand(process.execPath, [main, "migrate"], {
+    env: { CHOM_POSTGRES_OWNER_URL_FILE: ownerUrlFile },
+  });
+  expect(migrated.stderr + migrated.code).toBe("0");
+  const { subjects } = await doctor();
+  for (const what of planted) expect(subjects).not.toContain(what);
+}, 200_000);
 
 test("what only a person may mend is found, and well after the commands that its remedy names", async () => {
   const planted = await as("topology", plantInBroker);

@@ -3,7 +3,6 @@ import { api, valueOf } from "@chom/shared/event-log/nats";
 import type { App } from "@chom/shared/service/app";
 import type { Diagnosis, DoctorCheck } from "@chom/shared/service/doctor/check";
 import { sql } from "drizzle-orm";
-import { eventArchive } from "../archive/archive-tables.ts";
 import { closeLosses, disputes, missingCount, openLosses } from "../archive/archive-store.ts";
 import { checkArchive } from "../archive/check-archive.ts";
 import { anchorAudit, auditProblems, unanchored } from "../audit/anchors.ts";
@@ -98,16 +97,8 @@ const grantCheck = ({ db }: App): DoctorCheck => ({
         subject: "scheduler.event_archive",
         severity: "warning",
         message: "the service may change or delete archived events",
-        remedy: "take the right away",
-        async mend() {
-          await db.execute(
-            sql`revoke update, delete, truncate on ${eventArchive} from current_user`,
-          );
-          await db.execute(
-            sql`grant update (stream_epoch, sequence) on ${eventArchive} to current_user`,
-          );
-          return "only positions may change again";
-        },
+        remedy:
+          "run `main.ts migrate` of scheduler: it leaves the service what the tables' owner may, and no more",
       },
     ];
   },

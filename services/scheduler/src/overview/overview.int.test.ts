@@ -8,7 +8,8 @@ import { type Caller, plainHandler } from "@chom/shared/rpc/unary";
 import { keyring } from "@chom/shared/secrets/keyring";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App } from "@chom/shared/service/app";
-import { migrateService, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
+import { migrateService } from "@chom/shared/service/migrate";
+import { connectOnce, openPostgres, type Postgres as Pool } from "@chom/shared/service/postgres";
 import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { bucketSeconds, overviewRpc } from "./overview-rpc.ts";
@@ -19,14 +20,16 @@ const sealer = keyring([{ keyId: "k1", key: new Secret(randomBytes(32)) }], rand
 const signal = AbortSignal.timeout(60_000);
 let server: Postgres;
 let pool: Pool;
+let ownerUrl: Secret;
 
 beforeAll(async () => {
   server = await startPostgres();
-  const url = new Secret(await server.createServiceRole("scheduler", "test-password"));
+  const urls = await server.createServiceRoles("scheduler", "test-password");
+  ownerUrl = new Secret(urls.ownerUrl);
   const shared = sharedTablesSql("scheduler");
   const folder = new URL("../../migrations", import.meta.url);
-  await migrateService({ url, service: "scheduler", shared, folder });
-  pool = openPostgres(url, "scheduler");
+  await migrateService({ url: ownerUrl, service: "scheduler", shared, folder });
+  pool = openPostgres(new Secret(urls.url), "scheduler");
 }, 120_000);
 afterAll(async () => {
   await pool?.close();
@@ -81,7 +84,7 @@ test("counts are those of the rows after inserts, changes, conflicts, forgetting
     }),
   ).rejects.toThrow("taken back");
   expect(await kept()).toEqual(await counted());
-  await pool.sql`truncate scheduler.jobs`;
+  await connectOnce(ownerUrl, "overview-test", (sql) => sql`truncate scheduler.jobs`);
   expect(await kept()).toEqual([]);
 });
 

@@ -1,6 +1,6 @@
 /** What a service can see of its database: clock, what its role may do, and the walls between tenants. */
 import type { Postgres } from "../postgres.ts";
-import { openWalls, raiseTenantWalls } from "../tenant-wall.ts";
+import { openWalls } from "../tenant-wall.ts";
 import { shadowSchema } from "../../projection/shadow-tables.ts";
 import { skewOf } from "./broker-checks.ts";
 import type { DoctorCheck } from "./check.ts";
@@ -40,6 +40,7 @@ const roleCheck = ({ postgres }: DatabaseParts): DoctorCheck => ({
   },
 });
 
+/** A service does not own its tables, so it can mend none of it itself. */
 const wallCheck = ({ postgres, service }: DatabaseParts): DoctorCheck => ({
   name: "tenant-wall",
   run: async () =>
@@ -47,11 +48,7 @@ const wallCheck = ({ postgres, service }: DatabaseParts): DoctorCheck => ({
       subject: table,
       severity: "critical",
       message: "row-level security is off: a mistake in one query shows other tenants' rows",
-      remedy: "raise the wall again",
-      async mend() {
-        await raiseTenantWalls(postgres.sql, service);
-        return "the wall stands";
-      },
+      remedy: `run \`main.ts migrate\` of ${service}: it raises the wall again; only the tables' owner took it down`,
     })),
 });
 
