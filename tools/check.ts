@@ -59,6 +59,11 @@ const checks: Check[] = [
     args: ["tools/contract-docs.ts", "--check"],
   },
   {
+    name: "list of the runner's scripts",
+    command: process.execPath,
+    args: ["tools/runner-list.ts", "--check"],
+  },
+  {
     name: "shell scripts",
     command: process.execPath,
     args: ["tools/shellcheck.ts", ...scripts],

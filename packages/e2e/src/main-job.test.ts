@@ -18,7 +18,8 @@ describe.skipIf(!support.ok)("the main job on a real server", () => {
   let vps: Vps;
   let told: Told;
   beforeAll(async () => {
-    world = await startWorld();
+    // Every script of every family through the runner; the demo and all other tests go without it.
+    world = await startWorld({ settings: { credentials: { CHOM_SSH_RUNNER: "on" } } });
     vps = await startVps({});
     const oneTimePassword = newId("password");
     await vps.setPassword(oneTimePassword);
@@ -49,6 +50,15 @@ describe.skipIf(!support.ok)("the main job on a real server", () => {
   test("every comparison holds", () => {
     expect(told.comparisons.filter(({ held }) => !held)).toEqual([]);
     expect(told.comparisons).toHaveLength(7);
+  });
+
+  test("case 81: all of it went through the runner: the key on the server can start nothing else", async () => {
+    const { stdout } = await vps.exec(["cat", `/home/${vps.user}/.ssh/authorized_keys`]);
+    const keys = stdout.split("\n").filter((line) => line.includes(" ssh-ed25519 "));
+    expect(keys.length).toBeGreaterThan(0);
+    for (const line of keys) {
+      expect(line).toMatch(/^restrict,command="exec \/usr\/local\/lib\/chom\/runner" ssh-ed25519 /);
+    }
   });
 
   test("each fact is told once and in order", () => {

@@ -6,7 +6,8 @@ import type { SessionPorts } from "@chom/shared/script/sessions";
 import type { Login } from "@chom/shared/script/ssh";
 import { sshServers } from "@chom/shared/script/ssh-servers";
 import type { Logger } from "@chom/shared/telemetry/logger";
-import { addKey, proveLogin } from "./scripts.ts";
+import type { KeyLines } from "./key-lines.ts";
+import { addKey, installRunner, proveLogin } from "./scripts.ts";
 import type { Key, Server } from "./server.ts";
 import { blobOf } from "./ssh-key.ts";
 
@@ -17,6 +18,7 @@ export type InstallRequest = {
   readonly serverId: string;
   readonly state: Server;
   readonly key: Key;
+  readonly lines: KeyLines;
   readonly oneTime: OneTime;
   readonly signal: AbortSignal;
 };
@@ -35,7 +37,7 @@ export async function installKey(
   logger: Logger,
   request: InstallRequest,
 ): Promise<void> {
-  const { serverId, tenant, key, state, signal } = request;
+  const { serverId, tenant, key, state, lines, signal } = request;
   // No job and no fence: its own lease key on the server, and a run that is never found again.
   const context = (keyId?: string): RunContext => ({
     tenant,
@@ -59,7 +61,9 @@ export async function installKey(
     });
     try {
       const comment = `chom:${serverId}:${key.keyId}`;
-      await once.run(context(), addKey, { user: state.user, blob: blobOf(key.publicKey), comment });
+      if (lines.runner) await once.run(context(), installRunner, lines);
+      const ours = { user: state.user, blob: blobOf(key.publicKey), comment, lines };
+      await once.run(context(), addKey, ours);
     } finally {
       await once.close();
     }

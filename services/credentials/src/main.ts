@@ -5,6 +5,7 @@ import { serve } from "@chom/shared/service/serve";
 import { int } from "@chom/shared/service/settings";
 import { reportDenials, type SignerDenials } from "@chom/shared/service/signer-denials";
 import { auditedPorts, auditedStore, keyDecisions } from "./audited-keys.ts";
+import { keyLineSettings } from "./key-lines.ts";
 import { keyRows } from "./key-rows.ts";
 import { keyStore } from "./key-store.ts";
 import { keysRpc } from "./keys-rpc.ts";
@@ -36,15 +37,17 @@ await serve({
   settings: {
     networks: networks("CHOM_ALLOWED_NETWORKS"),
     maxAgeDays: int("CHOM_KEY_MAX_AGE_DAYS", { min: 1, max: 3_650, fallback: defaultMaxAgeDays }),
+    ...keyLineSettings,
     ...signerLimits,
   },
   keyRows: ({ db }) => keyRows(db, () => new Date()),
-  cast: (app, { networks, maxAgeDays, ...limits }) => {
+  cast: (app, { networks, maxAgeDays, keyFrom, keyRunner, ...limits }) => {
     showKeys(app);
     const decided = keyDecisions(app);
     const store = auditedStore(keyStore(app), decided);
     const signer = auditedPorts(localSigner({ app, store, networks }), decided);
-    const rotate = rotateKey({ app, store, decided });
+    const lines = { from: keyFrom, runner: keyRunner === "on" };
+    const rotate = rotateKey({ app, store, lines, decided });
     const retire = retireKey({ app, store, decided });
     const guard = signerGuard(
       { ...app, report: (service, count) => void tellDenials(app, { service, count }) },
@@ -58,7 +61,7 @@ await serve({
       reactors: [retireKeys(retire), publishTokens(app)],
       projections: [serverList, tokenList],
       rpc: [
-        credentialsRpc(app, { store, ports: signer, rotate, networks }),
+        credentialsRpc(app, { store, ports: signer, rotate, networks, lines }),
         rotationsRpc(app, { rotateDue: due, maxAgeDays }),
         tokensRpc(app),
         keysRpc(app),

@@ -6,13 +6,16 @@ import { job } from "@chom/shared/job/job";
 import type { App } from "@chom/shared/service/app";
 import type { KeyDecision } from "./audited-keys.ts";
 import type { KeyStore } from "./key-store.ts";
-import { addKey, proveLogin, removeKey } from "./scripts.ts";
+import { type KeyLines, plainLines } from "./key-lines.ts";
+import { addKey, installRunner, lookAtRunner, proveLogin, removeKey } from "./scripts.ts";
 import { currentKey, type NewKey, type Server, server, unfinishedKey } from "./server.ts";
 import { blobOf } from "./ssh-key.ts";
 
 export type KeyJobParts = {
   readonly app: Pick<App, "load">;
   readonly store: KeyStore;
+  /** Options of the lines of new keys; default: `restrict` alone. */
+  readonly lines?: KeyLines;
   /** Writes a decision about a key down before it takes effect. */
   readonly decided?: KeyDecision;
 };
@@ -53,7 +56,7 @@ async function noticed(
 }
 
 /** Until the promotion, which is one event, the old key stays as it is and everything done is undone on failure. */
-export const rotateKey = ({ app, store, decided }: KeyJobParts) =>
+export const rotateKey = ({ app, store, lines = plainLines, decided }: KeyJobParts) =>
   job(server, {
     name: "key.rotate",
     input: RotateKeyInput,
@@ -82,12 +85,16 @@ export const rotateKey = ({ app, store, decided }: KeyJobParts) =>
         undo: () => store.forget(address),
       });
       await run.record("note the key", "stage", { serverId, jobId: run.id, ...key });
+      // A server that has a runner keeps the one that its operator gave it: through it nobody changes it.
+      if (lines.runner && !(await run.ask(lookAtRunner, serverId, {})).active) {
+        await run.script("install the runner", installRunner, serverId, lines);
+      }
       const blob = blobOf(key.publicKey);
       const { drift } = await run.script(
         "let the key in",
         addKey,
         serverId,
-        { user, blob, comment: `chom:${serverId}:${key.keyId}` },
+        { user, blob, comment: `chom:${serverId}:${key.keyId}`, lines },
         {
           undo: async (_, undoing) => {
             const keepBlob = blobOf(current.publicKey);

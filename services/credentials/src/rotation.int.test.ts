@@ -20,6 +20,7 @@ import { type Postgres, startPostgres } from "@chom/stack/postgres";
 import { startVps, type Vps, vpsSupport } from "@chom/stack/vps";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { installKey } from "./install-key.ts";
+import { plainLines } from "./key-lines.ts";
 import { type KeyStore, keyStore } from "./key-store.ts";
 import { localSigner } from "./login.ts";
 import { retireKey } from "./retire-key.ts";
@@ -184,10 +185,11 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     RotateKeyInput.fromPartial({ serverId, overlapMs, reason: "" });
 
   /** Rotates once without disturbance; answers the ids of both keys. */
-  async function rotated(serverId: string, overlapMs = 0n) {
-    const rotate = rotateKey({ app, store });
+  async function rotated(serverId: string, overlapMs = 0n, lines = plainLines) {
+    const rotate = rotateKey({ app, store, lines });
     const input = inputOf(serverId, overlapMs);
-    const jobId = `rotate-${serverId}`;
+    count += 1;
+    const jobId = `rotate-${count}-${serverId}`;
     const old = currentKey(await stateOf(serverId))?.keyId ?? "";
     const result = await attempt(rotate, input, { jobId, memory: new Map() });
     await done(rotate, jobId, input, result);
@@ -362,7 +364,8 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     const state = await stateOf(serverId);
     const key = currentKey(state);
     if (!key) throw new Error("no key");
-    const request = { tenant, serverId, state, key, signal: AbortSignal.timeout(30_000) };
+    const signal = AbortSignal.timeout(30_000);
+    const request = { tenant, serverId, state, key, lines: plainLines, signal };
     await inside(`cp ${authorized} /root/kept; : >${authorized}`);
     await expect(installKey(ports(), logger, { ...request, oneTime: {} })).rejects.toMatchObject({
       code: "ssh-auth-failed",
@@ -385,7 +388,8 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     const file = "/home/lines/.ssh/authorized_keys";
     const user = "lines";
     const [mine, keep] = blobs;
-    const add = (blob: string) => onKeys(addKey, { user, blob, comment: "chom:s:k" });
+    const add = (blob: string) =>
+      onKeys(addKey, { user, blob, comment: "chom:s:k", lines: plainLines });
     for (const foreign of [
       "",
       "ssh-rsa AAAA foreign",
@@ -426,7 +430,8 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     await inside("useradd -m drift");
     const file = "/home/drift/.ssh/authorized_keys";
     const [first, second] = blobs;
-    const add = (blob: string) => onKeys(addKey, { user: "drift", blob, comment: "chom:s:k" });
+    const add = (blob: string) =>
+      onKeys(addKey, { user: "drift", blob, comment: "chom:s:k", lines: plainLines });
     expect((await add(first)).drift).toBe(0);
     await inside(
       `sed -i -e 's/^restrict //' -e '/^# END/i command="id" ssh-ed25519 AAAA chom:s:other' ${file}`,
@@ -437,15 +442,47 @@ describe.skipIf(!support.ok)("keys of a real server", () => {
     expect(now.replace(`restrict ssh-ed25519 ${second} chom:s:k\n`, "")).toBe(edited);
   }, 60_000);
 
+  test("case 81: a rotation lets the new key start the runner only, and none through the runner loosens that", async () => {
+    const serverId = await newServer();
+    const optionsOf = async (keyId: string) =>
+      (await inside(`grep ':${keyId}$' ${authorized}`)).replace(/ ssh-ed25519 .*\n/, "");
+    const { current, old, promotedAt } = await rotated(serverId, 0n, { from: "", runner: true });
+    const runnerOnly = 'restrict,command="exec /usr/local/lib/chom/runner"';
+    expect(await optionsOf(current)).toBe(runnerOnly);
+    expect(await inside("stat -c '%a %U' /usr/local/lib/chom/*")).toBe(
+      "644 root\n755 root\n644 root\n",
+    );
+    const retire = { serverId, keyId: old, promotedAt };
+    const job = retireKey({ app, store });
+    const result = await attempt(job, retire, { jobId: "retire-runner", memory: new Map() });
+    await done(job, "retire-runner", retire, result);
+    expect(await login(serverId, current)).toBe("");
+    // Whoever asks for a line without the runner, or with another source, through the runner.
+    const next = await rotated(serverId, 0n, { from: "192.0.2.7", runner: false });
+    expect(await optionsOf(next.current)).toBe(runnerOnly);
+    expect(await login(serverId, next.current)).toBe("");
+    await inside("rm -r /usr/local/lib/chom");
+  }, 120_000);
+
+  test("case 81: a source that does not fit locks nobody out: the rotation is undone", async () => {
+    const serverId = await newServer();
+    const before = await inside(`cat ${authorized}`);
+    const lines = { from: "192.0.2.0/24", runner: false };
+    await expect(rotated(serverId, 0n, lines)).rejects.toMatchObject({ code: "ssh-auth-failed" });
+    expect(await inside(`cat ${authorized}`)).toBe(before);
+    expect(await login(serverId)).toBe("");
+  }, 60_000);
+
   test("case 71: a link or an unchangeable file is refused and left as it is", async () => {
     await inside(
       "useradd -m linked; mkdir -p /home/linked/.ssh; echo precious >/root/precious; ln -s /root/precious /home/linked/.ssh/authorized_keys",
     );
-    const add = onKeys(addKey, { user: "linked", blob: blobs[0], comment: "chom:s:k" });
+    const linked = { user: "linked", blob: blobs[0], comment: "chom:s:k", lines: plainLines };
+    const add = onKeys(addKey, linked);
     await expect(add).rejects.toMatchObject({ code: "permission-denied" });
     expect(await inside("cat /root/precious")).toBe("precious\n");
     await inside("mkdir /root/away; rm -r /home/linked/.ssh; ln -s /root/away /home/linked/.ssh");
-    const again = onKeys(addKey, { user: "linked", blob: blobs[0], comment: "chom:s:k" });
+    const again = onKeys(addKey, linked);
     await expect(again).rejects.toMatchObject({ code: "permission-denied" });
     expect(await inside("ls -A /root/away")).toBe("");
   }, 30_000);

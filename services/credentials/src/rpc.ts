@@ -17,6 +17,7 @@ import type { SessionPorts } from "@chom/shared/script/sessions";
 import { Secret } from "@chom/shared/secrets/secret";
 import type { App } from "@chom/shared/service/app";
 import { installKey } from "./install-key.ts";
+import type { KeyLines } from "./key-lines.ts";
 import type { KeyStore } from "./key-store.ts";
 import { readRegistration } from "./registration.ts";
 import { currentKey, keyOf, type Server, server, unfinishedKey } from "./server.ts";
@@ -27,6 +28,7 @@ export type CredentialsParts = {
   readonly ports: SessionPorts;
   readonly rotate: AnyJob;
   readonly networks: Networks;
+  readonly lines: KeyLines;
 };
 
 const firstKeyId = (serverId: string): string => hashId("key", serverId, "first");
@@ -55,7 +57,7 @@ function register(app: App, { store, networks }: CredentialsParts) {
   });
 }
 
-function install(app: App, { ports }: CredentialsParts) {
+function install(app: App, { ports, lines }: CredentialsParts) {
   return unary(async (request: InstallKeyRequest, { tenant, actor, signal }: Caller) => {
     const fields = fieldsOf(request);
     const serverId = fields.id("serverId");
@@ -72,7 +74,7 @@ function install(app: App, { ports }: CredentialsParts) {
     const key = currentKey(state) ?? keyOf(state, firstKeyId(serverId));
     if (state.status === "absent" || !key) throw notFound("server", serverId);
     await installKey(ports, app.logger, {
-      ...{ tenant, serverId, state, key, signal },
+      ...{ tenant, serverId, state, key, lines, signal },
       oneTime: {
         ...(password ? { password: new Secret(password) } : {}),
         ...(privateKey ? { privateKey: new Secret(privateKey) } : {}),

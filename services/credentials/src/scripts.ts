@@ -1,16 +1,20 @@
 /** The scripts of this family. */
+import { runnerFiles } from "@chom/shared/script/runner";
 import { script } from "@chom/shared/script/script";
+import type { KeyLines } from "./key-lines.ts";
 
 const file = (name: string) => new URL(`./scripts/${name}`, import.meta.url);
 
-/** Puts a key into the account's managed block. Codes: permission-denied, invalid-config, disk-full. */
+/** Puts a key into the account's managed block. Codes: permission-denied, invalid-config, disk-full, tool-missing. */
 export const addKey = script({
   file: file("add-key.sh"),
   timeoutMs: 30_000,
-  variables: (input: { user: string; blob: string; comment: string }) => ({
+  variables: (input: { user: string; blob: string; comment: string; lines: KeyLines }) => ({
     LOGIN_USER: input.user,
     KEY_BLOB: input.blob,
     KEY_COMMENT: input.comment,
+    KEY_FROM: input.lines.from,
+    KEY_RUNNER: input.lines.runner ? "yes" : "no",
   }),
   output: (fields) => ({
     changed: fields.flag("changed"),
@@ -18,6 +22,25 @@ export const addKey = script({
     /** Lines of the managed block that somebody else wrote or changed; they are left as they are. */
     drift: fields.count("drift"),
   }),
+});
+
+/** Installs this release's runner with its list. Codes: permission-denied, tool-missing, disk-full. */
+export const installRunner = script({
+  file: file("install-runner.sh"),
+  timeoutMs: 30_000,
+  variables: ({ from }: Pick<KeyLines, "from">) => {
+    const { runner, list } = runnerFiles();
+    return { RUNNER: runner, RUNNER_LIST: list, KEY_FROM: from };
+  },
+  output: () => ({}),
+});
+
+/** Whether scripts come to the server through the runner. */
+export const lookAtRunner = script({
+  file: file("look-at-runner.sh"),
+  timeoutMs: 30_000,
+  variables: () => ({}),
+  output: (fields) => ({ active: fields.flag("active") }),
 });
 
 /** Removes a key by its exact blob. Codes: lockout-risk when the key to keep is not there, permission-denied. */

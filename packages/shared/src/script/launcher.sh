@@ -1,7 +1,7 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 # Starts, finds again or ends one run of a script on this server, under the fence of its lease keys. Bears repeating.
 #   in    variables set before it: chom_mode (run, flow, stop, uploaded) chom_tenant chom_keys chom_epoch chom_sequence chom_job
-#         chom_step chom_timeout chom_upload chom_peer; then, on stdin, the program as one line of base64
+#         chom_step chom_timeout chom_upload chom_peer; then, on stdin or in chom_program, the program as one line of base64
 #   out   on stderr: chom=1 at once, then key=value lines, then end=1; in mode `flow` the script has stdin and stdout
 #   exit  always 0; what happened is in state=
 chom_base=/var/lib/chom
@@ -256,7 +256,8 @@ chom_main() {
   chom_locked=
   exec 4>&2 2>/dev/null
   chom_say chom=1
-  IFS= read -r chom_program
+  # A runner (runner.sh) has read it already, to know it.
+  [ "${chom_runner:-no}" = yes ] || IFS= read -r chom_program
   exec 5<&0 </dev/null
   for chom_tool in base64 setsid dd head tail tr; do
     command -v "$chom_tool" >/dev/null 2>&1 || chom_leave tool-missing "$chom_tool is not installed"

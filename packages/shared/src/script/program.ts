@@ -1,4 +1,5 @@
 /** The text that a server runs: the fixed prelude, the values as base64, the script; and the fixed way to start it. */
+import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { hashId } from "../aggregate/id.ts";
 import { codes, policyOf } from "../failure/codes.ts";
@@ -64,6 +65,23 @@ export function programOf(scriptText: string, variables: Variables): string {
     scriptText,
     ")",
     "chom_finish $?",
+    "",
+  ].join("\n");
+}
+
+const digest = (text: string): string => createHash("sha256").update(text).digest("hex");
+
+/**
+ * What a runner on a server (runner.sh) must know to let these scripts run and nothing else: SHA-256 of the command, of
+ * the launcher without its settings, and of each program without its values.
+ */
+export function runnerList(scriptTexts: readonly string[]): string {
+  const fixed = (text: string) =>
+    programOf(text, {}).replace(/^chom_temporary='[a-z0-9 -]*'\n/m, "");
+  return [
+    `command ${digest(commandLine)}`,
+    `launcher ${digest([session, launcher].join("\n"))}`,
+    ...[...new Set(scriptTexts.map((text) => `program ${digest(fixed(text))}`))].toSorted(),
     "",
   ].join("\n");
 }

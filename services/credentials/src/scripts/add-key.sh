@@ -1,12 +1,26 @@
 # Lets a key open an account: one line in the managed block of its authorized_keys. Bears repeating.
-#   in    LOGIN_USER  KEY_BLOB (base64)  KEY_COMMENT
+#   in    LOGIN_USER  KEY_BLOB (base64)  KEY_COMMENT  KEY_FROM (networks, comma-separated, or empty)  KEY_RUNNER (yes|no)
 #   out   changed=yes|no  others=<usable lines beside ours>  drift=<lines in the managed block, before, that we do not write so>
 #   exit  0 done   otherwise error=invalid-config (no such user, odd values), permission-denied (a link, not writable),
-#         disk-full
+#         disk-full, tool-missing (no runner)
 # shellcheck shell=sh disable=SC2154
 need awk
 case $KEY_BLOB in '' | *[!A-Za-z0-9+/=]*) fail invalid-config "the key is not base64" ;; esac
 case $KEY_COMMENT in '' | *[!A-Za-z0-9:-]*) fail invalid-config "the comment holds odd characters" ;; esac
+runner=/usr/local/lib/chom
+# Through the runner nobody loosens what this server was told when the runner was installed.
+if [ "${chom_runner:-no}" = yes ]; then
+  KEY_RUNNER=yes
+  KEY_FROM=
+  [ ! -s "$runner/from" ] || IFS= read -r KEY_FROM <"$runner/from"
+fi
+case $KEY_FROM in *[!0-9A-Fa-f.:,/]*) fail invalid-config "the networks hold odd characters" ;; esac
+options=restrict
+[ -z "$KEY_FROM" ] || options="$options,from=\"$KEY_FROM\""
+if [ "$KEY_RUNNER" = yes ]; then
+  [ -x "$runner/runner" ] || fail tool-missing "$runner/runner is not installed"
+  options="$options,command=\"exec $runner/runner\""
+fi
 
 home=
 while IFS=: read -r name _ uid gid _ at _; do
@@ -33,7 +47,7 @@ if [ -e "$file" ]; then cat -- "$file" >"$before"; fi
 drift=$(awk '
   { sub(/\r$/, "") }
   $0 == "# END chom managed keys" { inside = 0 }
-  inside && $0 !~ /^restrict ssh-ed25519 [A-Za-z0-9+\/=]+ [A-Za-z0-9:-]+$/ { n++ }
+  inside && $0 !~ /^restrict(,from="[0-9A-Fa-f.:,\/]+")?(,command="exec \/usr\/local\/lib\/chom\/runner")? ssh-ed25519 [A-Za-z0-9+\/=]+ [A-Za-z0-9:-]+$/ { n++ }
   $0 == "# BEGIN chom managed keys" { inside = 1 }
   END { print n + 0 }' "$before")
 # A key counts when its line is no comment and holds exactly its blob as a word; a carriage return ends a line, too.
@@ -45,7 +59,7 @@ if [ "$(awk -v blob="$KEY_BLOB" "$usable"' mine { found = 1 } END { print found 
 else
   changed=yes
   # The line goes before the end of our block; without a whole block a new one is made at the end.
-  awk -v line="restrict ssh-ed25519 $KEY_BLOB $KEY_COMMENT" '
+  awk -v line="$options ssh-ed25519 $KEY_BLOB $KEY_COMMENT" '
     { text = $0; sub(/\r$/, "", text) }
     text == "# BEGIN chom managed keys" { inside = 1 }
     text == "# END chom managed keys" && inside && !done { print line; done = 1; inside = 0 }
