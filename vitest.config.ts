@@ -29,6 +29,8 @@ export default defineConfig({
           exclude: ["packages/e2e/**", "**/node_modules/**"],
           testTimeout: 60_000,
           hookTimeout: 120_000,
+          // Much of it is waiting: for leases to end, for servers to boot.
+          maxWorkers: 3,
         },
       },
       {
@@ -41,8 +43,8 @@ export default defineConfig({
           exclude: ["**/node_modules/**"],
           testTimeout: 240_000,
           hookTimeout: 300_000,
-          // One stack at a time: the machine under test is small.
-          fileParallelism: false,
+          // Two stacks at a time: the machine under test is small.
+          maxWorkers: 2,
         },
       },
     ],

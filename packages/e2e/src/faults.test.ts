@@ -66,45 +66,48 @@ describe.skipIf(!support.ok)("faults on a real server", () => {
       (event) => shortName(event) === name && JSON.parse(event.dataJson)[field] === id,
     ).length;
 
-  test("a provisioning worker killed in the middle: the site is made once", async () => {
-    const { jobId, siteId } = await provision("killed");
-    await killInTheMiddle("provisioning", jobId);
-    await until("SiteProvisioned", "siteId", siteId);
-    expect(told("SiteProvisioned", "siteId", siteId)).toBe(1);
-    expect(await status("killed")).toBe("200");
-  });
-
-  test("a certificate worker killed in the middle: the certificate is issued once", async () => {
-    const site = await provisioned("certified");
-    await world.stack.pebble.addAddress("certified.chom.test", vps.address);
-    const siteId = String(site["siteId"]);
-    const { jobId } = await world.clients.ssl.issueCertificate({
-      requestId: newId("cert"),
-      siteId,
-      reason: "",
+  // At once: each is mostly the wait for leases of the dead to end.
+  describe.concurrent("workers of three families", () => {
+    test("a provisioning worker killed in the middle: the site is made once", async () => {
+      const { jobId, siteId } = await provision("killed");
+      await killInTheMiddle("provisioning", jobId);
+      await until("SiteProvisioned", "siteId", siteId);
+      expect(told("SiteProvisioned", "siteId", siteId)).toBe(1);
+      expect(await status("killed")).toBe("200");
     });
-    await killInTheMiddle("ssl", jobId);
-    await until("CertificateIssued", "siteId", siteId);
-    expect(told("CertificateIssued", "siteId", siteId)).toBe(1);
-  });
 
-  test("a backup worker killed in the middle of a backup and of a restore: each ends once", async () => {
-    const siteId = String((await provisioned("kept"))["siteId"]);
-    const { jobId, backupId } = await backUp(siteId);
-    await killInTheMiddle("backup", jobId);
-    await until("BackupCompleted", "backupId", backupId);
-    expect(told("BackupCompleted", "backupId", backupId)).toBe(1);
-    const restore = await world.clients.backup.restoreBackup({
-      requestId: newId("restore"),
-      siteId,
-      backupId,
-      acceptNoSafety: false,
-      reason: "",
+    test("a certificate worker killed in the middle: the certificate is issued once", async () => {
+      const site = await provisioned("certified");
+      await world.stack.pebble.addAddress("certified.chom.test", vps.address);
+      const siteId = String(site["siteId"]);
+      const { jobId } = await world.clients.ssl.issueCertificate({
+        requestId: newId("cert"),
+        siteId,
+        reason: "",
+      });
+      await killInTheMiddle("ssl", jobId);
+      await until("CertificateIssued", "siteId", siteId);
+      expect(told("CertificateIssued", "siteId", siteId)).toBe(1);
     });
-    await killInTheMiddle("backup", restore.jobId);
-    await until("RestoreCompleted", "restoreId", restore.restoreId);
-    expect(told("RestoreCompleted", "restoreId", restore.restoreId)).toBe(1);
-    expect(await status("kept")).toBe("200");
+
+    test("a backup worker killed in the middle of a backup and of a restore: each ends once", async () => {
+      const siteId = String((await provisioned("kept"))["siteId"]);
+      const { jobId, backupId } = await backUp(siteId);
+      await killInTheMiddle("backup", jobId);
+      await until("BackupCompleted", "backupId", backupId);
+      expect(told("BackupCompleted", "backupId", backupId)).toBe(1);
+      const restore = await world.clients.backup.restoreBackup({
+        requestId: newId("restore"),
+        siteId,
+        backupId,
+        acceptNoSafety: false,
+        reason: "",
+      });
+      await killInTheMiddle("backup", restore.jobId);
+      await until("RestoreCompleted", "restoreId", restore.restoreId);
+      expect(told("RestoreCompleted", "restoreId", restore.restoreId)).toBe(1);
+      expect(await status("kept")).toBe("200");
+    });
   });
 
   test("a credentials worker killed in the middle of a rotation: one new key, and it works", async () => {
