@@ -433,9 +433,15 @@ test("case 37: health needs no credential and follows the service", async () => 
   server.setServing(true);
 });
 
-test("reflection lists the services, unless it is switched off", async () => {
+test("reflection lists the services and describes them, unless it is switched off", async () => {
   const listed = await raw(server.address, reflectionPath, listServices);
   expect(String(listed)).toContain("chom.jobs.v1.JobsService");
+  // ServerReflectionRequest{file_containing_symbol}.
+  const symbol = Buffer.from("chom.jobs.v1.JobsService");
+  const asked = Buffer.concat([Buffer.from([0x22, symbol.length]), symbol]);
+  const described = String(await raw(server.address, reflectionPath, asked));
+  expect(described).toContain("chom/jobs/v1/jobs.proto");
+  expect(described).toContain("WatchJobs");
   const production = await start({ reflection: false });
   try {
     expect(await raw(production.address, reflectionPath, listServices)).toBe(status.UNIMPLEMENTED);

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import type { Http2Server } from "node:http2";
 import { resources } from "@chom/proto/resources";
 import { Server, ServerCredentials, type ServiceDefinition } from "@grpc/grpc-js";
-import { loadFileDescriptorSetFromBuffer } from "@grpc/proto-loader";
+import { BinaryReader } from "@bufbuild/protobuf/wire";
 import { ReflectionService } from "@grpc/reflection";
 import { HealthImplementation } from "grpc-health-check";
 import type { JSONWebKeySet } from "jose";
@@ -144,10 +144,22 @@ export async function startRpcServer(options: RpcServerOptions): Promise<RpcServ
   };
 }
 
+/** Each file is given once: reflection decodes those of every entry that it is given, at every start. */
 function addReflection(server: Server): void {
-  const descriptors = readFileSync(new URL(import.meta.resolve("@chom/proto/descriptors")));
-  new ReflectionService(loadFileDescriptorSetFromBuffer(descriptors)).addToServer(server);
+  const set = new BinaryReader(
+    readFileSync(new URL(import.meta.resolve("@chom/proto/descriptors"))),
+  );
+  const fileDescriptorProtos: Buffer[] = [];
+  // A FileDescriptorSet is nothing but files in its field 1.
+  while (set.pos < set.len) {
+    set.tag();
+    fileDescriptorProtos.push(Buffer.from(set.bytes()));
+  }
+  const type = {};
+  const contract = { format: "Protocol Buffer 3 DescriptorProto", type, fileDescriptorProtos };
+  new ReflectionService({ contract } as unknown as Contract).addToServer(server);
 }
+type Contract = ConstructorParameters<typeof ReflectionService>[0];
 
 function bind(server: Server, { listen, tls }: RpcServerOptions): Promise<number> {
   const credentials = tls ? new OptionalClientCertificate(tls) : ServerCredentials.createInsecure();
