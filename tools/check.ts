@@ -36,6 +36,7 @@ const checks: Check[] = [
     args: ["tools/check-dependencies.ts"],
   },
   { name: "conformance list", command: process.execPath, args: ["tools/check-conformance.ts"] },
+  { name: "runbooks", command: process.execPath, args: ["tools/check-runbooks.ts"] },
   { name: "supply chain", command: process.execPath, args: ["tools/sbom.ts", "--check"] },
   {
     name: "security cases",

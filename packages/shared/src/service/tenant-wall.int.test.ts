@@ -1,4 +1,5 @@
 /** The second wall alone: queries without any condition on the tenant, as a service's own role in a real Postgres. */
+import { readdirSync, readFileSync } from "node:fs";
 import { type Postgres as Server, startPostgres } from "@chom/stack/postgres";
 import { sql } from "drizzle-orm";
 import { pgSchema, text } from "drizzle-orm/pg-core";
@@ -205,6 +206,29 @@ test.each(services)(
     expect(await own`select 1 as up`).toEqual([{ up: 1 }]);
   },
 );
+
+test("every query that a runbook gives is one that the tables answer", async () => {
+  const made = new Map<string, Postgres["sql"]>();
+  for (const service of services) made.set(service, (await madeTables(service)).sql);
+  const folder = new URL("../../../../docs/runbooks/", import.meta.url);
+  let queries = 0;
+  for (const name of readdirSync(folder)) {
+    const page = readFileSync(new URL(name, folder), "utf8");
+    for (const [, block = ""] of page.matchAll(/```sql\n([\s\S]*?)```/g)) {
+      for (const query of block.split(";").filter((text) => text.trim() !== "")) {
+        const here = query.replaceAll("SERVICE", "scheduler");
+        const schema = /\bfrom (\w+)\./.exec(here)?.[1] ?? "scheduler";
+        const sql = made.get(schema);
+        expect(sql, `${name}: ${query}`).toBeDefined();
+        await sql?.unsafe(here).catch((error: Error) => {
+          throw new Error(`${name}: ${query.trim()}: ${error.message}`);
+        });
+        queries += 1;
+      }
+    }
+  }
+  expect(queries).toBeGreaterThan(8);
+});
 
 test("case 33, 42: a service does not run as the role that owns its tables, nor as one that may become it", async () => {
   const admin = postgres(server.url, { max: 1, onnotice: () => {} });

@@ -81,6 +81,8 @@ test("the spec's thresholds are the defaults, and none is broken by its own limi
     "acme worker-lost all",
     "platform quarantined all",
   ]);
+  expect(high({ denials: [{ service: "ssl", count: 5 }] })).toEqual([]);
+  expect(high({ denials: [{ service: "ssl", count: 6 }] })).toEqual(["platform signer-denied ssl"]);
   expect(high({ unaccepted: [{ tenant: "acme", count: 1 }] })).toEqual([
     "acme requests-refused all",
   ]);
