@@ -1,6 +1,8 @@
 /** One service of CHOM as a process of its own, as in production. */
 import { connect } from "node:net";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { cacheFolder } from "./cache.ts";
 import { type Child, startChild, waitUntilReady } from "./child-process.ts";
 import { freePort } from "./free-port.ts";
 
@@ -37,6 +39,9 @@ const withoutOurs = Object.fromEntries(
     .map((name) => [name, undefined]),
 );
 
+/** Half of a start is reading the same sources: what Node made of them is kept for the next one. */
+const compileCache = { NODE_COMPILE_CACHE: join(cacheFolder(), "compile") };
+
 /** Prepares a service; `restart` starts it and waits until it says that it serves. */
 export async function prepareService(
   name: ProcessName,
@@ -64,7 +69,7 @@ export async function prepareService(
       const main = `${root}services/${name}/src/main.ts`;
       const started = startChild(process.execPath, ["--enable-source-maps", main], {
         cwd: root,
-        env: { ...withoutOurs, ...settings },
+        env: { ...withoutOurs, ...compileCache, ...settings },
         logFile,
       });
       child = started;
