@@ -22,6 +22,7 @@ import { queueCommands } from "./queue-commands.ts";
 import { secretsCommands } from "./secrets-commands.ts";
 import { serverCommands } from "./server-commands.ts";
 import { siteCommands } from "./site-commands.ts";
+import { systemCommands } from "./system-commands.ts";
 import { tokenCommands } from "./token-commands.ts";
 import { topologyCommands } from "./topology-commands.ts";
 import { workCommands } from "./work-command.ts";
@@ -79,6 +80,7 @@ for (const add of [
   tokenCommands,
   keysCommands,
   topologyCommands,
+  systemCommands,
   workCommands,
   completionCommands,
 ]) {

@@ -7,8 +7,8 @@ import { ensureHostProgram } from "@chom/stack/apt";
 import { runCommand } from "@chom/stack/run-command";
 import { scratchFolder } from "@chom/stack/scratch-folder";
 import { expect, test } from "vitest";
-import { makeAgeKeyPair, recipientOf } from "./age-file.ts";
-import { ageDecrypt, ageEncrypt } from "./age-stream.ts";
+import { makeAgeKeyPair, recipientOf } from "@chom/shared/age/age-file";
+import { ageDecrypt, ageEncrypt } from "@chom/shared/age/age-stream";
 
 const sizes = [0, 1, 65_535, 65_536, 65_537, 131_072, 10_000_000];
 const age = await ensureHostProgram("age", "age", () => {});

@@ -4,7 +4,7 @@ import { PassThrough, Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { scratchFolder } from "@chom/stack/scratch-folder";
 import { afterAll, expect, test } from "vitest";
-import { ageEncrypt } from "./age-stream.ts";
+import { ageEncrypt } from "@chom/shared/age/age-stream";
 import { openArchive, storeStream } from "./archive.ts";
 import { makeBackupKeys, readBackupKeys } from "./backup-keys.ts";
 import { localVault } from "./vault-local.ts";

@@ -3,7 +3,7 @@ import { PassThrough, type Readable, type Transform, Writable } from "node:strea
 import { pipeline } from "node:stream/promises";
 import { constants, createZstdCompress, createZstdDecompress } from "node:zlib";
 import { Failure, failureOf } from "@chom/shared/failure/failure";
-import { ageDecrypt, ageEncrypt } from "./age-stream.ts";
+import { ageDecrypt, ageEncrypt } from "@chom/shared/age/age-stream";
 import type { BackupKeys } from "./backup-keys.ts";
 import { inspectDump } from "./dump-inspect.ts";
 import type { Component, TableRows } from "./manifest.ts";

@@ -2,8 +2,8 @@
 import { createPrivateKey, type KeyObject, randomBytes } from "node:crypto";
 import { failureOf } from "@chom/shared/failure/failure";
 import { Secret } from "@chom/shared/secrets/secret";
-import { makeAgeKeyPair, recipientOf } from "./age-file.ts";
-import { decodeBech32, encodeBech32 } from "./bech32.ts";
+import { makeAgeKeyPair, recipientOf } from "@chom/shared/age/age-file";
+import { decodeBech32, encodeBech32 } from "@chom/shared/age/bech32";
 
 const signingPrefix = "CHOM-SIGNING-KEY-";
 // RFC 8410: what stands before the 32 raw bytes of an ed25519 private key.

@@ -3,8 +3,8 @@
  * we write and we open what it writes. Format: age-encryption.org/v1.
  */
 import crypto from "node:crypto";
-import { failureOf } from "@chom/shared/failure/failure";
-import { Secret } from "@chom/shared/secrets/secret";
+import { failureOf } from "../failure/failure.ts";
+import { Secret } from "../secrets/secret.ts";
 import {
   base64,
   notAuthentic,

@@ -1,5 +1,5 @@
 /** The text header of an age v1 file, read strictly: anything that the format does not allow is refused. */
-import { failureOf } from "@chom/shared/failure/failure";
+import { failureOf } from "../failure/failure.ts";
 
 const versionLine = "age-encryption.org/v1";
 const columns = 64;

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { Readable, type Transform } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { inflateSync } from "node:zlib";
-import { Secret } from "@chom/shared/secrets/secret";
+import { Secret } from "../secrets/secret.ts";
 import { Decrypter, Encrypter } from "age-encryption";
 import * as vectors from "cctv-age";
 import fc from "fast-check";

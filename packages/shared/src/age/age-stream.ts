@@ -1,7 +1,7 @@
 /** The payload of an age file as streams: 64 KiB chunks of ChaCha20-Poly1305, each bound to its place and to the end. */
 import crypto from "node:crypto";
 import { Transform } from "node:stream";
-import type { Secret } from "@chom/shared/secrets/secret";
+import type { Secret } from "../secrets/secret.ts";
 import { openFileKey, payloadKey, seal, sealFileKey, unseal } from "./age-file.ts";
 import { headerEnd, notAuthentic } from "./age-header.ts";
 

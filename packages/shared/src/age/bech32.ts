@@ -1,5 +1,5 @@
 /** Bech32 (BIP 173 without its length limit): the text form of age recipients and identities. */
-import { failureOf } from "@chom/shared/failure/failure";
+import { failureOf } from "../failure/failure.ts";
 
 const alphabet = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 const generator = [0x3b6a57b2, 0x26508e6d, 0x1ea119fa, 0x3d4233dd, 0x2a1462b3];

@@ -53,6 +53,8 @@ const table: Record<string, CodePolicy> = {
   "db-missing": { kind: "operator" },
   "db-corrupt": { kind: "permanent" },
   "dump-incomplete": { kind: "permanent" },
+  "dump-failed": { kind: "permanent" },
+  "not-empty": { kind: "rejected" },
   // where backups live
   "repo-unavailable": { kind: "transient" },
   "repo-throttled": { kind: "transient" },

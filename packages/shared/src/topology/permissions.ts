@@ -173,7 +173,7 @@ export function permissionsOf(user: User, table: Topology): Permissions {
     case "archivist":
       return archivist(table);
     case "topology":
-      return { publish: [api(">")], subscribe: [`${inboxPrefix("topology")}.>`] };
+      return { publish: [api(">"), "$JS.SNAPSHOT.>"], subscribe: [`${inboxPrefix("topology")}.>`] };
   }
 }
 

@@ -4,7 +4,7 @@ import { Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { hashId } from "@chom/shared/aggregate/id";
 import { failureOf } from "@chom/shared/failure/failure";
-import { ageEncrypt } from "../age-stream.ts";
+import { ageEncrypt } from "@chom/shared/age/age-stream";
 import { openArchive, type StoredStream, storeStream } from "../archive.ts";
 import type { Location } from "./database-backups.ts";
 import { type DatabaseDeps, toolsOf, vaultAt, withFolder } from "./database-deps.ts";
