@@ -8,7 +8,7 @@ import { makeAgeKeyPair } from "@chom/shared/age/age-file";
 import { runConsole } from "@chom/shared/testing/console";
 import { postgresClients } from "@chom/stack/database-clients";
 import { silent } from "@chom/stack/progress";
-import { createServiceRole } from "@chom/stack/postgres-roles";
+import { createServiceRoles } from "@chom/stack/postgres-roles";
 import { serviceNames } from "@chom/stack/service-process";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { databaseOf } from "./rebuilds.ts";
@@ -55,7 +55,7 @@ async function loseEverything(): Promise<void> {
   for (const name of serviceNames) {
     const url = new URL(readFileSync(join(stack.folder, `${name}.postgres`), "utf8").trim());
     const role = { name, password: decodeURIComponent(url.password), database: "chom" };
-    await createServiceRole(stack.postgres.url, role);
+    await createServiceRoles(stack.postgres.url, role);
   }
 }
 
