@@ -1,5 +1,6 @@
 /** Slow, flooding and malformed peers against a real server: they are cut off, and healthy callers notice nothing. */
 import { randomBytes } from "node:crypto";
+import { deflateSync, gzipSync } from "node:zlib";
 import http2, { type ClientHttp2Session, constants } from "node:http2";
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type TLSSocket } from "node:tls";
@@ -344,6 +345,31 @@ test.each(Object.entries(messages))(
     stream.resume().end(body);
     await new Promise((resolve) => stream.on("error", () => {}).once("close", resolve));
     expect([name, answered]).not.toEqual([name, "0"]);
+    expect(handled).toBe(before);
+  },
+);
+
+test.each([
+  ["gzip", { "grpc-encoding": "gzip" }, grpc(1, 20, gzipSync(Buffer.alloc(0)))],
+  ["a bomb", { "grpc-encoding": "deflate" }, grpc(1, 1_000, deflateSync(Buffer.alloc(900_000)))],
+  ["an unknown encoding", { "grpc-encoding": "snappy" }, grpc(1, 0, Buffer.alloc(0))],
+  ["an encoding that is not used", { "grpc-encoding": "gzip" }, grpc(0, 0, Buffer.alloc(0))],
+  ["a compression flag without an encoding", {}, grpc(1, 0, Buffer.alloc(0))],
+  ["a flag that is none", {}, grpc(2, 0, Buffer.alloc(0))],
+])(
+  "case 52: a message with %s is answered UNIMPLEMENTED and reaches no handler",
+  async (_, more, body) => {
+    const before = handled;
+    const { session } = hostileSession();
+    const stream = session.request(headers(more));
+    let answered: http2.IncomingHttpHeaders = {};
+    stream.on("response", (given) => {
+      answered = given;
+    });
+    stream.resume().end(body);
+    await new Promise((resolve) => stream.on("error", () => {}).once("close", resolve));
+    expect(answered["grpc-status"]).toBe("12");
+    expect(answered["grpc-message"]).toMatch(/^compression-unsupported: /);
     expect(handled).toBe(before);
   },
 );

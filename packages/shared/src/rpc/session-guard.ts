@@ -127,6 +127,40 @@ function cutOff(stream: ServerHttp2Stream, why: string, { refuse }: Guard): void
   stream.destroy();
 }
 
+/**
+ * Answers a request whose messages are compressed, or say so by an odd flag, with UNIMPLEMENTED. Nobody of ours
+ * compresses, so there is nothing to inflate before a caller is known. gRPC itself inflates gzip, and takes flags that
+ * are none for plain.
+ */
+function refuseCompression(
+  stream: ServerHttp2Stream,
+  encoding: string | undefined,
+  { refuse }: Guard,
+): boolean {
+  const answer = (details: string) => {
+    refuse("compression");
+    stream.on("error", () => {});
+    if (stream.headersSent || stream.destroyed) return;
+    stream.respond(
+      {
+        ...{ ":status": 200, "content-type": "application/grpc+proto" },
+        ...{ "grpc-status": "12", "grpc-message": details, "grpc-accept-encoding": "identity" },
+      },
+      { endStream: true },
+    );
+    stream.close(constants.NGHTTP2_NO_ERROR);
+  };
+  if (encoding !== undefined && encoding !== "identity") {
+    answer("compression-unsupported: messages must not be compressed");
+    return true;
+  }
+  // A request is one message, so its first byte is the only flag.
+  stream.once("data", (bytes: Buffer) => {
+    if (bytes[0] !== 0) answer("compression-unsupported: the flag of the message is not 0");
+  });
+  return false;
+}
+
 function hanging(each: Open, limits: SessionLimits, now: number): string | undefined {
   const { stream, beganAt, isLong, endedAt = now } = each;
   if (now - beganAt > limits.requestMs && isArriving(stream)) return "request not whole";
@@ -176,6 +210,8 @@ export function guardSessions(
     session.prependListener("stream", (stream, headers, _flags, rawHeaders: readonly string[]) => {
       const isLarge = sizeOf(rawHeaders) > headerBytesMax;
       if (isLarge) return cutOff(stream, "headers too large", guard);
+      const encoding = headers["grpc-encoding"];
+      if (refuseCompression(stream, encoding?.toString(), guard)) return;
       const path = String(headers[":path"]);
       const each: Open = { stream, beganAt: performance.now(), isLong: isLong(path) };
       open.add(each);
