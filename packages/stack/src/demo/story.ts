@@ -136,11 +136,14 @@ async function register({ clients, server, newId }: Story): Promise<string> {
     user: server.user,
     hostKeys: [...server.hostKeys],
   });
-  await clients.credentials.installKey({
-    serverId,
-    oneTimePassword: server.oneTimePassword,
-    oneTimePrivateKey: "",
-  });
+  await clients.credentials.installKey(
+    {
+      serverId,
+      oneTimePassword: server.oneTimePassword,
+      oneTimePrivateKey: "",
+    },
+    { deadlineMs: 60_000 },
+  );
   return serverId;
 }
 
