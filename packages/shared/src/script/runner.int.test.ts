@@ -190,7 +190,7 @@ describe.skipIf(!support.ok)("a key that may start the runner only", () => {
     new Promise((resolve, reject) =>
       ssh.exec(command, (error, channel) => {
         if (error) return reject(error);
-        ending(channel).then(resolve, reject);
+        resolve(ending(channel));
         channel.on("error", () => {});
         channel.end(input);
       }),
@@ -213,7 +213,7 @@ describe.skipIf(!support.ok)("a key that may start the runner only", () => {
     const shell = await new Promise<Ending>((resolve, reject) =>
       ssh.shell(false, (error, channel) => {
         if (error) return reject(error);
-        ending(channel).then(resolve, reject);
+        resolve(ending(channel));
         channel.end("id >/tmp/pwned\n");
       }),
     );

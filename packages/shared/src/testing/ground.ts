@@ -132,8 +132,7 @@ export async function startGround({ empty = false } = {}): Promise<Ground> {
     async stop() {
       const running = await maker?.catch(() => undefined);
       await running?.stop();
-      await running?.close();
-      await Promise.all([nats.stop(), postgres.stop()]);
+      await Promise.all([running?.close(), nats.stop(), postgres.stop()]);
       scratch.remove();
     },
   };
