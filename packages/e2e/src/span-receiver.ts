@@ -54,12 +54,14 @@ async function bodyOf(request: IncomingMessage): Promise<string> {
   return Buffer.concat(parts).toString();
 }
 
-/** Listens on a free port; `spans` grows as they come. */
+/** Listens on a free port; `spans` and `bodies` grow as they come. */
 export async function startSpanReceiver() {
   const spans: KeptSpan[] = [];
+  const bodies: string[] = [];
   const server = createServer((request, response) => {
     bodyOf(request)
       .then((body) => {
+        bodies.push(body);
         if (request.url === "/v1/traces") spans.push(...spansOf(JSON.parse(body) as Wire));
         response.writeHead(200, { "content-type": "application/json" }).end("{}");
       })
@@ -70,6 +72,8 @@ export async function startSpanReceiver() {
   return {
     url: `http://127.0.0.1:${port}`,
     spans: spans as readonly KeptSpan[],
+    /** All that was sent, as it was. */
+    bodies: bodies as readonly string[],
     stop: () =>
       new Promise<void>((done) => {
         server.close(() => done());

@@ -58,10 +58,7 @@ export function formsOf(bytes: Buffer): readonly (readonly [string, string])[] {
       digits.replaceAll("+", "-").replaceAll("/", "_"),
     ]),
   ];
-  return [...new Map(all.map(([form, needle]) => [needle, form]))].map(([needle, form]) => [
-    form,
-    needle,
-  ]);
+  return all.filter(([, needle], at) => all.findIndex(([, other]) => other === needle) === at);
 }
 
 type Needle = { readonly text: string; readonly told: string };
