@@ -16,12 +16,16 @@ const spreads = (pod: JsonObject): boolean =>
         .length > 0,
   );
 
-/** A budget without a selector covers every pod of its namespace. */
+/** In policy/v1 a budget without a selector covers no pod, and one with an empty selector every pod of its namespace. */
 const budgetsOf = (pod: JsonObject, all: readonly Manifest[]): number =>
-  all.filter(
-    (other) =>
-      other.kind === "PodDisruptionBudget" && selects(at(other, "spec.selector"), labelsOf(pod)),
-  ).length;
+  all.filter((other) => {
+    const selector = at(other, "spec.selector");
+    return (
+      other.kind === "PodDisruptionBudget" &&
+      selector !== undefined &&
+      selects(selector, labelsOf(pod))
+    );
+  }).length;
 
 /** Kinds of volumes that the level "restricted" allows. */
 const volumes = [

@@ -74,7 +74,7 @@ export const twins: Readonly<Record<string, (manifests: Manifest[]) => void>> = 
   "polaris:missingPodDisruptionBudget": (all: Loose[]) =>
     all.splice(all.indexOf(named(all, "PodDisruptionBudget", "backup-api")), 1),
   "chom:one-disruption-budget": (all: Loose[]) =>
-    delete named(all, "PodDisruptionBudget", "dashboard").spec.selector,
+    (named(all, "PodDisruptionBudget", "dashboard").spec.selector = {}),
   "kube-score:deployment-pod-selector-labels-match-template-metadata-labels": (all) =>
     (api(all).spec.selector.matchLabels = { app: "other" }),
   "kube-score:deployment-strategy": (all) => (api(all).spec.strategy = { type: "Recreate" }),

@@ -133,7 +133,8 @@ describe.skipIf(!support.ok)("folders that are swapped for links during work", (
   test("case 15: a backup holds nothing from outside of the site, in its bytes or its words", async () => {
     const before = await outside();
     let done = 0;
-    for (let round = 0; round < 6; round += 1) {
+    // Most rounds lose against the swapping, and how many depends on the machine: at least one must get through.
+    for (let round = 0; round < 6 || (done === 0 && round < 60); round += 1) {
       let archive = "";
       const said = await servers
         .transfer(context(), archiveFiles, place, {
@@ -151,7 +152,7 @@ describe.skipIf(!support.ok)("folders that are swapped for links during work", (
     }
     expect(done).toBeGreaterThan(0);
     expect(await outside()).toBe(before);
-  }, 120_000);
+  }, 400_000);
 
   test("case 15: a restore, its way back and its cleaning write and remove nothing outside", async () => {
     const archive = Buffer.from(

@@ -43,3 +43,16 @@ test("a lost job is put back although two thousand others wait longer than it", 
   expect(await engine.queue.presence(item("lost"))).toBe("item");
   expect(await sweep(options)).toBe(0);
 });
+
+test("a job that has ended is not queued again because the table does not know it yet", async () => {
+  const family = scanFamily(async () => "fine");
+  await family.send("ended");
+  await family.runToEnd();
+  expect(await family.names("ended")).toContain("JobCompleted");
+  const { engine } = family;
+  const due = new Map([["ended", new Date(engine.clock.now().getTime() - 40_000)]]);
+  const jobsMadeAt = async () => new Date(0);
+  const options = { engine, db: undefined as never, openJobs: openJobsOf(due), jobsMadeAt };
+  expect(await sweep(options)).toBe(0);
+  expect(await engine.queue.presence(item("ended"))).toBe("nothing");
+});

@@ -86,6 +86,8 @@ async function putBack(engine: Engine, { item, position }: DueJob): Promise<bool
   const running = await engine.leases.held(runLeaseKey(item.tenant, item.family, item.jobId));
   if (running) return false;
   if ((await engine.queue.presence(item)) !== "nothing") return false;
+  // The table may be far behind a busy log: a job that has ended would only come back to be found ended.
+  if ((await openJournal(engine, item)).state().end) return false;
   // Expecting nothing there: an item that came meanwhile is never replaced.
   return engine.queue.publishIfAbsent(item, position);
 }

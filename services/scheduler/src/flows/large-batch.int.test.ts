@@ -99,7 +99,7 @@ test("ten thousand jobs run once each, and the batch completes and finishes once
   }
   const read = async () => (await calls.getBatch({ batchId, minPosition: 0n })).batch;
   await expect
-    .poll(async () => (await read())?.status, { timeout: 280_000, interval: 500 })
+    .poll(async () => (await read())?.status, { timeout: 880_000, interval: 500 })
     .toBe("finished");
   expect(await read()).toMatchObject({
     ...{ jobsCount, completedCount: jobsCount, failedCount: 0, percent: 100, cancelled: false },
@@ -117,4 +117,5 @@ test("ten thousand jobs run once each, and the batch completes and finishes once
   expect(count("BatchProgressed")).toBeLessThan(400);
   expect(Math.max(...history.map(({ body }) => body.length))).toBeLessThan(200_000);
   close();
-}, 300_000);
+  // A minute or two on a quiet machine; what is bounded is a hang.
+}, 900_000);
