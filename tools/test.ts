@@ -17,9 +17,10 @@ if (support.ok) {
   // The dashboard's tests look at it in a real browser.
   await ensureHostProgram("chromium", "chromium", toStderr);
   const { path, sha256 } = await ensureWordpressArchive(toStderr);
+  // Not by the names of settings: services that tests start would inherit them, and most refuse what is not theirs.
   Object.assign(wordpress, {
-    CHOM_WORDPRESS_ARCHIVE: path,
-    CHOM_WORDPRESS_ARCHIVE_SHA256: sha256,
+    TEST_WORDPRESS_ARCHIVE: path,
+    TEST_WORDPRESS_ARCHIVE_SHA256: sha256,
   });
 } else toStderr(`tests on a real server will be skipped: ${support.reason}`);
 

@@ -290,9 +290,9 @@ describe.skipIf(!support.ok)("on a real server", () => {
   });
 
   // The archive of wordpress.org, or one made from a distribution's package: tar.gz with a folder `wordpress`.
-  const { CHOM_WORDPRESS_ARCHIVE: location, CHOM_WORDPRESS_ARCHIVE_SHA256: sha256 } = process.env;
-  const real = configuredArchive(location, sha256, "CHOM_WORDPRESS_ARCHIVE");
-  if (!real) console.warn("real WordPress is not tested: CHOM_WORDPRESS_ARCHIVE is not set");
+  const { TEST_WORDPRESS_ARCHIVE: location, TEST_WORDPRESS_ARCHIVE_SHA256: sha256 } = process.env;
+  const real = configuredArchive(location, sha256, "TEST_WORDPRESS_ARCHIVE");
+  if (!real) console.warn("real WordPress is not tested: TEST_WORDPRESS_ARCHIVE is not set");
   test.skipIf(!real)(
     "real WordPress is installed, logs its administrator in, and is installed once",
     async () => {
