@@ -29,8 +29,6 @@ export default defineConfig({
           exclude: ["packages/e2e/**", "**/node_modules/**"],
           testTimeout: 60_000,
           hookTimeout: 120_000,
-          // Much of it is waiting: for leases to end, for servers to boot.
-          maxWorkers: 3,
         },
       },
       {
