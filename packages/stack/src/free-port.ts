@@ -1,27 +1,40 @@
 /** Free TCP ports on loopback. */
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { createServer, type AddressInfo, type Server } from "node:net";
+import { createServer } from "node:net";
 
-/**
- * Ports of 127.0.0.1 that were free a moment ago, all different. Somebody else may take one before
- * it is used, so a starter tries again when its program says that the address is in use.
- */
-export async function freePorts(count: number): Promise<number[]> {
-  const servers: Server[] = [];
+/** Below the range that Linux takes the ports of outgoing connections from (32768 to 60999), which come and go by the hundred. */
+const [lowest, behindHighest] = [15_000, 32_000];
+const triesMax = 200;
+const given = new Set<number>();
+
+/** Whether nobody listens there now. */
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, "127.0.0.1");
   try {
-    for (let i = 0; i < count; i += 1) {
-      const server = createServer().listen(0, "127.0.0.1");
-      servers.push(server);
-      await once(server, "listening");
-    }
-    return servers.map((server) => (server.address() as AddressInfo).port);
+    await once(server, "listening");
+    return true;
+  } catch {
+    return false;
   } finally {
-    await Promise.all(servers.map((server) => new Promise((done) => server.close(done))));
+    await new Promise((done) => server.close(done));
   }
 }
 
-/** One free port; see `freePorts`. */
+/** A port of 127.0.0.1 that is free, and that this process was not given before. Another process may take it before it is used. */
 export async function freePort(): Promise<number> {
-  const [port] = await freePorts(1);
-  return port as number;
+  for (let tries = 0; tries < triesMax; tries += 1) {
+    const port = randomInt(lowest, behindHighest);
+    if (given.has(port) || !(await isFree(port))) continue;
+    given.add(port);
+    return port;
+  }
+  throw new Error(`no free port between ${lowest} and ${behindHighest}`);
+}
+
+/** Several of them, all different. */
+export async function freePorts(count: number): Promise<number[]> {
+  const ports: number[] = [];
+  while (ports.length < count) ports.push(await freePort());
+  return ports;
 }
