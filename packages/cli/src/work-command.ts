@@ -105,7 +105,7 @@ const mainOf = (family: Family): string =>
 /** Runs the worker to its end; answers its exit code, 128 and the signal's number when a signal ended it. */
 async function work(family: Family, options: WorkOptions, output: Output): Promise<number> {
   const given = { ...process.env, ...(options.envFile ? environmentFile(options.envFile) : {}) };
-  const worker = spawn(process.execPath, ["--enable-source-maps", mainOf(family)], {
+  const worker = spawn(process.execPath, [mainOf(family)], {
     env: workEnvironment(given, options),
     // What it works on comes over the channel; its log is none of the command's result.
     stdio: ["ignore", process.stderr, process.stderr, "ipc"],

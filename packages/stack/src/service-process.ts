@@ -39,6 +39,9 @@ const withoutOurs = Object.fromEntries(
     .map((name) => [name, undefined]),
 );
 
+/** As in deploy/Dockerfile: the collector's young generation at its usual size holds 40 MB more of each process. */
+const flags = ["--max-semi-space-size=8"];
+
 /** Half of a start is reading the same sources: what Node made of them is kept for the next one. */
 const compileCache = { NODE_COMPILE_CACHE: join(cacheFolder(), "compile") };
 
@@ -67,7 +70,7 @@ export async function prepareService(
       await stop();
       settings = { ...settings, ...more };
       const main = `${root}services/${name}/src/main.ts`;
-      const started = startChild(process.execPath, ["--enable-source-maps", main], {
+      const started = startChild(process.execPath, [...flags, main], {
         cwd: root,
         env: { ...withoutOurs, ...compileCache, ...settings },
         logFile,

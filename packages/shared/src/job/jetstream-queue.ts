@@ -30,6 +30,8 @@ const stream = "JOBS";
 const wrongSequence = new Set([10071, 10164]);
 // Items that come back by ack_wait send no wake-up; this is how late they may be noticed.
 const pollMs = 1_000;
+// A wake-up may come a moment before its item can be had: looked for again after this time, then after twice as long.
+const soonestMs = 20;
 // Shorter than the poll, so that each of these asks all queues.
 const emptyMs = pollMs / 2;
 
@@ -89,6 +91,7 @@ function looking(nats: Nats, family: Family, woken: () => void) {
   }
   return {
     changed: empty.changed,
+    restMs: () => Math.min(pollMs, Math.max(soonestMs, empty.quietMs())),
     async takeNow(max: number, { queues, wait }: Required<TakeFrom>): Promise<Delivery[]> {
       poll += 1;
       const taken: Delivery[] = [];
@@ -107,7 +110,7 @@ function looking(nats: Nats, family: Family, woken: () => void) {
 /** Opens one family's queue. Only that family's user may use it. */
 export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQueue {
   let woken = () => {};
-  const { changed, takeNow, close } = looking(nats, family, () => woken());
+  const { changed, takeNow, restMs, close } = looking(nats, family, () => woken());
   async function put(item: WorkItem, headers: Record<string, string>) {
     const answer = await publish(nats, subjectOf(item), bodyOf(item), { headers });
     // The wake-up may still be on its way.
@@ -159,7 +162,7 @@ export function jetstreamQueue(nats: Nats, family: Family, clock: Clock): WorkQu
           throw transient("log-unavailable", "taking work failed", { cause: error });
         });
         if (taken.length > 0 || !wait) return taken;
-        await sleep(clock, pollMs, AbortSignal.any([signal, wake.signal]));
+        await sleep(clock, restMs(), AbortSignal.any([signal, wake.signal]));
       }
       return [];
     },

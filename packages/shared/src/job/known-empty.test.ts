@@ -46,3 +46,25 @@ test("a look is trusted from its beginning, for its time only", () => {
   time.ms = 500;
   expect(queues.isEmpty("high")).toBe(false);
 });
+
+test("a look right after a change is trusted for as long as it came after it: what was announced may not be there yet", () => {
+  const { time, queues } = known();
+  queues.changed("high");
+  queues.look("high")(true);
+  expect(queues.isEmpty("high")).toBe(false);
+  time.ms = 20;
+  queues.look("high")(true);
+  time.ms = 39;
+  expect(queues.isEmpty("high")).toBe(true);
+  time.ms = 40;
+  expect(queues.isEmpty("high")).toBe(false);
+});
+
+test("the quiet since the last change of any queue is told", () => {
+  const { time, queues } = known();
+  expect(queues.quietMs()).toBe(Number.POSITIVE_INFINITY);
+  queues.changed("low");
+  time.ms = 30;
+  queues.look("high")(true);
+  expect(queues.quietMs()).toBe(30);
+});
