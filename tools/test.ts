@@ -1,6 +1,7 @@
 /** `pnpm test`: fetches and builds what the tests need, then runs them all. Arguments go to vitest. */
 import { spawnSync } from "node:child_process";
 import { ensureHostProgram } from "../packages/stack/src/apt.ts";
+import { compileCache } from "../packages/stack/src/cache.ts";
 import { resolveNatsServer } from "../packages/stack/src/nats-binary.ts";
 import { resolvePebble } from "../packages/stack/src/pebble-binary.ts";
 import { toStderr } from "../packages/stack/src/progress.ts";
@@ -33,6 +34,6 @@ const { status } = spawnSync(
     "--reporter=./tools/summary-reporter.ts",
     ...process.argv.slice(2),
   ],
-  { stdio: "inherit", env: { ...process.env, ...wordpress } },
+  { stdio: "inherit", env: { ...process.env, ...compileCache(), ...wordpress } },
 );
 process.exit(status ?? 1);

@@ -17,6 +17,11 @@ export function cacheFolder(
   return join(env["XDG_CACHE_HOME"] || join(env["HOME"] || homedir(), ".cache"), "chom");
 }
 
+/** Half of a start of Node is reading the same sources: what it made of them is kept for the next one. */
+export const compileCache = (): Record<"NODE_COMPILE_CACHE", string> => ({
+  NODE_COMPILE_CACHE: join(cacheFolder(), "compile"),
+});
+
 /**
  * The folder `<cache>/<name>`, made by `build` when it is not there. `build` fills an empty folder beside it
  * that is renamed into place at the end, so a killed build leaves nothing that looks finished. Of several

@@ -1,8 +1,7 @@
 /** One service of CHOM as a process of its own, as in production. */
 import { connect } from "node:net";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cacheFolder } from "./cache.ts";
+import { compileCache } from "./cache.ts";
 import { type Child, startChild, waitUntilReady } from "./child-process.ts";
 import { freePort } from "./free-port.ts";
 
@@ -42,9 +41,6 @@ const withoutOurs = Object.fromEntries(
 /** As in deploy/Dockerfile: the collector's young generation at its usual size holds 40 MB more of each process. */
 const flags = ["--max-semi-space-size=8"];
 
-/** Half of a start is reading the same sources: what Node made of them is kept for the next one. */
-const compileCache = { NODE_COMPILE_CACHE: join(cacheFolder(), "compile") };
-
 /** Prepares a service; `restart` starts it and waits until it says that it serves. */
 export async function prepareService(
   name: ProcessName,
@@ -72,7 +68,7 @@ export async function prepareService(
       const main = `${root}services/${name}/src/main.ts`;
       const started = startChild(process.execPath, [...flags, main], {
         cwd: root,
-        env: { ...withoutOurs, ...compileCache, ...settings },
+        env: { ...withoutOurs, ...compileCache(), ...settings },
         logFile,
       });
       child = started;

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { compileCache } from "@chom/stack/cache";
 import type { User } from "../topology/names.ts";
 import type { Ground } from "./ground.ts";
 
@@ -15,7 +16,7 @@ const startMs = 90_000;
 /** A program of node's to its end, or until it is told to leave. */
 function startNode(file: string, args: readonly string[], env: Record<string, string>) {
   const child = spawn(process.execPath, [join(root, file), ...args], {
-    env: { PATH: process.env["PATH"], HOME: "/nonexistent", ...env },
+    env: { PATH: process.env["PATH"], HOME: "/nonexistent", ...compileCache(), ...env },
     timeout: longestMs,
     killSignal: "SIGKILL",
   });
