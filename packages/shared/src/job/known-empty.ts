@@ -18,26 +18,23 @@ export type KnownEmpty = {
  */
 export function knownEmpty(now: () => number, trustMs: number): KnownEmpty {
   const emptyUntil = new Map<Queue, number>();
-  const changes = new Map<Queue, number>();
-  const changedAt = new Map<Queue, number>();
-  let lastChange = Number.NEGATIVE_INFINITY;
+  // Each change is an object of its own, so that two of the same moment are told apart.
+  const changes = new Map<Queue, { readonly at: number }>();
   return {
     changed(queue) {
-      lastChange = now();
-      changedAt.set(queue, lastChange);
-      changes.set(queue, (changes.get(queue) ?? 0) + 1);
+      changes.set(queue, { at: now() });
       emptyUntil.delete(queue);
     },
     isEmpty: (queue) => now() < (emptyUntil.get(queue) ?? Number.NEGATIVE_INFINITY),
     look(queue) {
       const before = changes.get(queue);
       const at = now();
-      const trusted = Math.min(trustMs, at - (changedAt.get(queue) ?? Number.NEGATIVE_INFINITY));
+      const trusted = Math.min(trustMs, at - (before?.at ?? Number.NEGATIVE_INFINITY));
       return (foundAll) => {
         if (foundAll && changes.get(queue) === before) emptyUntil.set(queue, at + trusted);
         else emptyUntil.delete(queue);
       };
     },
-    quietMs: () => now() - lastChange,
+    quietMs: () => now() - Math.max(...[...changes.values()].map(({ at }) => at)),
   };
 }

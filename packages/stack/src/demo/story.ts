@@ -46,6 +46,8 @@ export type Told = {
 };
 
 const jobTimeoutMs = 180_000;
+/** What the page of `fillSite` answers. */
+const filledPage = "orders: 503\n";
 
 /** Plays the whole story; throws when a job fails, and answers what was compared otherwise. */
 export async function tellStory(story: Story): Promise<Told> {
@@ -71,11 +73,11 @@ export async function tellStory(story: Story): Promise<Told> {
   const { inside } = story.server;
   await fillSite(inside, place);
 
-  const page = await timed("fetch it over HTTPS", () => fetchNewPage(story, "orders: 503\n"));
+  const page = await timed("fetch it over HTTPS", () => fetchNewPage(story, filledPage));
   compare(
     "HTTPS answers with the issued certificate and the database's rows",
-    page.body === "orders: 503\n",
-    page.body === "orders: 503\n" ? page.issuer : `${page.status}: ${page.body.slice(0, 200)}`,
+    page.body === filledPage,
+    page.body === filledPage ? page.issuer : `${page.status}: ${page.body.slice(0, 200)}`,
   );
 
   const before = await snapshot(inside, place);
